@@ -1,6 +1,13 @@
 //! Which instruction set the kernels use: detected once, or lowered by hand.
+//!
+//! A kernel asks [`isa`] once, on the thread that called the operation, and passes the answer down to its tasks: [`with_isa`]
+//! holds for one thread, and the tasks of a parallel region run on others.
+//!
+//! Invariant: [`isa`] never returns a level that the machine lacks, so a kernel compiled for that level may be called.
 
-/// A level of vector instructions, from the plainest to the richest.
+use std::{cell::Cell, fmt, str::FromStr, sync::OnceLock};
+
+/// A level of vector instructions, from the plainest to the richest; each level includes the ones before it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum Isa {
     /// No assumption about the machine.
@@ -9,4 +16,169 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512 F, BW, VL and DQ.
     Avx512,
+}
+
+impl Isa {
+    const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+
+    /// The name that [`FromStr`] reads and `GRADUS_ISA` takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The error of parsing an [`Isa`]: no level has this name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("isa: no level is named {0:?}; the levels are portable, avx2 and avx512")]
+pub struct UnknownIsa(pub String);
+
+impl FromStr for Isa {
+    type Err = UnknownIsa;
+
+    /// The level with this name, in any case and with blanks around it.
+    fn from_str(s: &str) -> Result<Isa, UnknownIsa> {
+        let matches = |isa: &Isa| isa.name().eq_ignore_ascii_case(s.trim());
+        Isa::ALL.into_iter().find(matches).ok_or_else(|| UnknownIsa(s.to_owned()))
+    }
+}
+
+/// Every level that this machine has, in ascending order; the first is always [`Isa::Portable`].
+pub fn available() -> &'static [Isa] {
+    static BEST: OnceLock<Isa> = OnceLock::new();
+    let best = *BEST.get_or_init(detect);
+    &Isa::ALL[..=best as usize]
+}
+
+/// The level that kernels called from this thread use now.
+///
+/// It is the best [`available`] one, or a lower one named by the environment variable `GRADUS_ISA`
+/// (`portable`, `avx2`, `avx512`; anything else is ignored), or the one set by [`with_isa`].
+pub fn isa() -> Isa {
+    static DEFAULT: OnceLock<Isa> = OnceLock::new();
+    OVERRIDE.get().unwrap_or_else(|| *DEFAULT.get_or_init(|| default_isa(std::env::var("GRADUS_ISA").ok())))
+}
+
+/// Runs `f` with [`isa`] equal to `level` on this thread, then restores what was, also when `f` panics.
+///
+/// # Panics
+/// If the machine lacks `level`: take it from [`available`].
+pub fn with_isa<R>(level: Isa, f: impl FnOnce() -> R) -> R {
+    struct Restore(Option<Isa>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            OVERRIDE.set(self.0);
+        }
+    }
+
+    assert!(available().contains(&level), "with_isa: this machine lacks {level}");
+    let _restore = Restore(OVERRIDE.replace(Some(level)));
+    f()
+}
+
+thread_local! {
+    static OVERRIDE: Cell<Option<Isa>> = const { Cell::new(None) };
+}
+
+/// The level for a value of `GRADUS_ISA`: it lowers, and never raises, the best one available.
+fn default_isa(asked: Option<String>) -> Isa {
+    let best = *available().last().expect("Portable is always available");
+    asked.and_then(|name| name.parse().ok()).map_or(best, |isa: Isa| isa.min(best))
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detect() -> Isa {
+    let avx2 = is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c");
+    let avx512 = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq");
+    match (avx2, avx512) {
+        (false, _) => Isa::Portable,
+        (true, false) => Isa::Avx2,
+        (true, true) => Isa::Avx512,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn detect() -> Isa {
+    Isa::Portable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_parses_from_its_own_name() {
+        for isa in Isa::ALL {
+            assert_eq!(isa.to_string().parse(), Ok(isa));
+            assert_eq!(format!(" {} ", isa.name().to_uppercase()).parse(), Ok(isa));
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_an_error_that_quotes_it() {
+        for name in ["", "sse9", "avx", "avx2,avx512"] {
+            let error = name.parse::<Isa>().unwrap_err();
+            assert_eq!(error, UnknownIsa(name.to_owned()));
+            assert!(error.to_string().contains(&format!("{name:?}")));
+        }
+    }
+
+    #[test]
+    fn available_levels_ascend_from_portable() {
+        assert_eq!(available()[0], Isa::Portable);
+        assert!(available().is_sorted_by(|a, b| a < b));
+        assert!(available().contains(&isa()));
+    }
+
+    #[test]
+    fn the_environment_lowers_the_level_and_never_raises_it() {
+        let best = *available().last().unwrap();
+        assert_eq!(default_isa(None), best);
+        assert_eq!(default_isa(Some("portable".into())), Isa::Portable);
+        assert_eq!(default_isa(Some("avx512".into())), best);
+        assert_eq!(default_isa(Some("nonsense".into())), best);
+    }
+
+    #[test]
+    fn with_isa_nests_and_ends_with_its_closure() {
+        let before = isa();
+        for &level in available() {
+            with_isa(level, || {
+                assert_eq!(isa(), level);
+                with_isa(Isa::Portable, || assert_eq!(isa(), Isa::Portable));
+                assert_eq!(isa(), level);
+            });
+        }
+        assert_eq!(isa(), before);
+    }
+
+    #[test]
+    fn with_isa_restores_the_level_after_a_panic() {
+        let before = isa();
+        let caught = std::panic::catch_unwind(|| with_isa(Isa::Portable, || panic!("on purpose")));
+        assert!(caught.is_err());
+        assert_eq!(isa(), before);
+    }
+
+    #[test]
+    fn with_isa_holds_for_its_own_thread_only() {
+        let before = isa();
+        with_isa(Isa::Portable, || {
+            std::thread::scope(|s| assert_eq!(s.spawn(isa).join().unwrap(), before));
+        });
+    }
 }

@@ -1,2 +1,3 @@
 //! Under construction.
 pub mod cpu;
+pub mod op;

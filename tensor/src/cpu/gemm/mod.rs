@@ -1,1 +1,136 @@
-//! Under construction.
+//! Matrix products: `C = activation(beta·C + A·B + bias)` for matrices of any strides.
+//!
+//! The five blocking loops are written once ([`driver`]), over micro-kernels that are written once ([`tile`]) and
+//! instantiated per type and instruction level ([`kernel`]), and over operands that can be anything that writes itself
+//! as panels ([`PackSource`]): a strided matrix, an operand packed before ([`Packed`]), the virtual columns of a
+//! convolution.
+//!
+//! What every path keeps to:
+//! - With [`Beta::Zero`], C is never read.
+//! - No product is skipped: 0 · inf is NaN.
+//! - Half-precision operands are widened to `f32`, summed there and rounded once; integers wrap.
+//! - The bits of the result depend on the operands' shapes and strides and on the instruction level, not on the threads.
+
+mod batch;
+mod driver;
+mod epilogue;
+mod gemv;
+mod kernel;
+mod matrix;
+#[cfg(test)]
+mod naive;
+mod pack;
+mod packed;
+mod plan;
+mod scalar;
+mod scratch;
+mod small;
+mod source;
+#[cfg(test)]
+mod tests;
+mod tile;
+mod vector;
+#[cfg(target_arch = "x86_64")]
+mod vector_x86;
+
+pub use batch::{BatchMut, BatchRef};
+pub use epilogue::{Activation, Beta, Bias, Epilogue};
+pub use kernel::Kernels;
+pub use matrix::{MatMut, MatRef};
+pub use pack::{Cols, Rows};
+pub use packed::{Packed, Side};
+pub use scalar::{GemmElement, Scalar};
+pub use source::{Block, Operand, PackSource};
+
+use crate::cpu::isa;
+use driver::Problem;
+use matrix::Target;
+
+/// `C = activation(beta·C + A·B + bias)`.
+///
+/// # Shapes
+/// - a: `[m, k]`, b: `[k, n]`, c: `[m, n]`; any may be empty. With `k = 0` the product is zero.
+///
+/// # Panics
+/// If the shapes do not fit together.
+pub fn gemm<T: GemmElement>(a: MatRef<T>, b: MatRef<T>, mut c: MatMut<T>, beta: Beta, epilogue: Epilogue<T>) {
+    assert_eq!((c.rows(), c.cols()), (a.rows(), b.cols()), "the result has A's rows and B's columns");
+    matrix_product(T::Acc::kernels(isa::isa()), &a, &b, c.target(), beta, &epilogue);
+}
+
+/// [`gemm`] for operands that pack themselves or were packed before.
+///
+/// # Shapes
+/// - a: m lines of k steps, b: n lines of k steps, c: `[m, n]`
+///
+/// # Panics
+/// If the shapes do not fit together, if an operand was packed for the other side, or if both were packed, at different
+/// instruction levels.
+pub fn gemm_with<T: GemmElement>(
+    a: Operand<T::Acc>,
+    b: Operand<T::Acc>,
+    mut c: MatMut<T>,
+    beta: Beta,
+    epilogue: Epilogue<T>,
+) {
+    assert_eq!((c.rows(), c.cols()), (a.lines(), b.lines()), "the result has A's rows and B's columns");
+    epilogue.assert_fits(c.rows(), c.cols());
+    let mut kernels = T::Acc::kernels(isa::isa());
+    for (operand, side) in [(a, Side::A), (b, Side::B)] {
+        if let Operand::Packed(packed) = operand {
+            assert_eq!(packed.side(), side, "an operand is used on the side that it was packed for");
+            kernels = packed.kernels();
+        }
+    }
+    if let (Operand::Packed(a), Operand::Packed(b)) = (a, b) {
+        assert_eq!(a.isa(), b.isa(), "both operands were packed for the same instructions");
+    }
+    driver::run(kernels, Problem { a, b, c: c.target(), beta, epilogue });
+}
+
+/// A batch of products, `C[i] = activation(beta·C[i] + A[i]·B[i] + bias)`.
+///
+/// Each of `a`, `b` and `c` is a slice, an offset, and dims and strides of `[batch, rows, cols]`. A batch stride of zero
+/// uses one operand for the whole batch.
+///
+/// # Shapes
+/// - a: `[batch, m, k]`, b: `[batch, k, n]`, c: `[batch, m, n]`
+///
+/// # Panics
+/// If the shapes do not fit together, an element lies outside its slice, or two elements of C share a place.
+pub fn gemm_batched<T: GemmElement>(
+    a: BatchRef<T>,
+    b: BatchRef<T>,
+    c: BatchMut<T>,
+    beta: Beta,
+    epilogue: Epilogue<T>,
+) {
+    batch::run(T::Acc::kernels(isa::isa()), a, b, c, beta, epilogue);
+}
+
+/// One product of strided matrices, by the path that suits its shape. The elements of `c` belong to the caller.
+fn matrix_product<T: GemmElement>(
+    kernels: &'static Kernels<T::Acc>,
+    a: &MatRef<T>,
+    b: &MatRef<T>,
+    c: Target<T>,
+    beta: Beta,
+    epilogue: &Epilogue<T>,
+) {
+    assert_eq!(a.cols(), b.rows(), "A has as many columns as B has rows");
+    epilogue.assert_fits(a.rows(), b.cols());
+    if a.rows() == 0 || b.cols() == 0 {
+        return;
+    }
+    if small::suits(a, b, &c) {
+        small::run(kernels, a, b, c, beta, epilogue);
+    } else if a.rows() == 1 || b.cols() == 1 {
+        gemv::run(kernels, a, b, c, beta, epilogue);
+    } else {
+        let (a, b) = (&Rows(*a), &Cols(*b));
+        driver::run(
+            kernels,
+            Problem { a: Operand::Source(a), b: Operand::Source(b), c, beta, epilogue: *epilogue },
+        );
+    }
+}

@@ -1,0 +1,179 @@
+//! The table of micro-kernels of each type and instruction level: [`tile`](super::tile) instantiated.
+
+use super::tile::{self, Tile, TileFn};
+use super::vector::{Lanes, Vector};
+use crate::cpu::isa::Isa;
+
+/// The micro-kernels of one type at one instruction level, and the tile sizes that they want.
+pub struct Kernels<S: 'static> {
+    /// The level that they need.
+    pub(super) isa: Isa,
+    /// Rows of a tile: the width of a panel of A.
+    pub(super) mr: usize,
+    /// Columns of a tile: the width of a panel of B.
+    pub(super) nr: usize,
+    /// Lanes of a vector.
+    pub(super) lanes: usize,
+    /// The most steps that a block of k has: a panel of B of this depth stays in the first-level cache.
+    pub(super) kc: usize,
+    /// Kernels on packed panels, by `[rows - 1][vectors - 1]`.
+    pub(super) packed: &'static [&'static [TileFn<S>]],
+    /// Kernels on the operands in place, likewise.
+    pub(super) direct: &'static [&'static [TileFn<S>]],
+    /// [`tile::dot`].
+    pub(super) dot: unsafe fn(usize, *const S, *const S) -> S,
+    /// [`tile::axpy`] with one row and with four.
+    pub(super) axpy: [unsafe fn(usize, *const S, *const S, isize, *mut S); 2],
+}
+
+/// `[[f::<1, 1>, f::<1, 2>, ..], [f::<2, 1>, ..], ..]`.
+macro_rules! by_rows {
+    ($f:ident, [$($rows:literal)*], $vectors:tt) => {
+        &[$(by_rows!(@row $f, $rows, $vectors)),*]
+    };
+    (@row $f:ident, $rows:literal, [$($vectors:literal)*]) => {
+        &[$($f::<$rows, $vectors>),*]
+    };
+}
+
+macro_rules! kernels {
+    (
+        $(#[$doc:meta])* $name:ident: [$elem:ty] in $vector:ty, level $isa:expr, features [$(#[$feature:meta])?],
+        mr $mr:literal, nv $nv:literal, kc $kc:literal, rows $rows:tt, vectors $vectors:tt
+    ) => {
+        $(#[$doc])*
+        pub(in crate::cpu::gemm) static $name: Kernels<$elem> = {
+            const NR: usize = $nv * <$vector as Vector>::LANES;
+
+            $(#[$feature])?
+            unsafe fn packed<const R: usize, const N: usize>(t: &Tile<$elem>) {
+                // SAFETY: the contract is the same, and this function has the features.
+                unsafe { tile::packed::<$vector, $mr, NR, R, N>(t) }
+            }
+
+            $(#[$feature])?
+            unsafe fn direct<const R: usize, const N: usize>(t: &Tile<$elem>) {
+                // SAFETY: the contract is the same, and this function has the features.
+                unsafe { tile::direct::<$vector, R, N>(t) }
+            }
+
+            $(#[$feature])?
+            unsafe fn dot(k: usize, x: *const $elem, y: *const $elem) -> $elem {
+                // SAFETY: the contract is the same, and this function has the features.
+                unsafe { tile::dot::<$vector>(k, x, y) }
+            }
+
+            $(#[$feature])?
+            unsafe fn axpy<const R: usize>(n: usize, x: *const $elem, rows: *const $elem, row: isize, y: *mut $elem) {
+                // SAFETY: the contract is the same, and this function has the features.
+                unsafe { tile::axpy::<$vector, R>(n, x, rows, row, y) }
+            }
+
+            Kernels {
+                isa: $isa,
+                mr: $mr,
+                nr: NR,
+                lanes: <$vector as Vector>::LANES,
+                kc: $kc,
+                packed: by_rows!(packed, $rows, $vectors),
+                direct: by_rows!(direct, $rows, $vectors),
+                dot,
+                axpy: [axpy::<1>, axpy::<4>],
+            }
+        };
+    };
+}
+
+kernels! {
+    PORTABLE_F32: [f32] in Lanes<f32, 4>, level Isa::Portable, features [],
+    mr 4, nv 2, kc 256, rows [1 2 3 4], vectors [1 2]
+}
+kernels! {
+    PORTABLE_F64: [f64] in Lanes<f64, 2>, level Isa::Portable, features [],
+    mr 4, nv 2, kc 256, rows [1 2 3 4], vectors [1 2]
+}
+kernels! {
+    PORTABLE_I32: [i32] in Lanes<i32, 4>, level Isa::Portable, features [],
+    mr 4, nv 2, kc 256, rows [1 2 3 4], vectors [1 2]
+}
+kernels! {
+    PORTABLE_I64: [i64] in Lanes<i64, 2>, level Isa::Portable, features [],
+    mr 4, nv 2, kc 256, rows [1 2 3 4], vectors [1 2]
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::super::vector_x86::{F32x8, F32x16, F64x4, F64x8};
+    use super::*;
+
+    kernels! {
+        /// 12 of the 16 registers hold the tile, 2 a step of B, 1 a broadcast.
+        AVX2_F32: [f32] in F32x8, level Isa::Avx2, features [#[target_feature(enable = "avx2,fma")]],
+        mr 6, nv 2, kc 384, rows [1 2 3 4 5 6], vectors [1 2]
+    }
+    kernels! {
+        AVX2_F64: [f64] in F64x4, level Isa::Avx2, features [#[target_feature(enable = "avx2,fma")]],
+        mr 6, nv 2, kc 256, rows [1 2 3 4 5 6], vectors [1 2]
+    }
+    kernels! {
+        AVX2_I32: [i32] in Lanes<i32, 8>, level Isa::Avx2, features [#[target_feature(enable = "avx2")]],
+        mr 4, nv 2, kc 256, rows [1 2 3 4], vectors [1 2]
+    }
+    kernels! {
+        AVX2_I64: [i64] in Lanes<i64, 4>, level Isa::Avx2, features [#[target_feature(enable = "avx2")]],
+        mr 4, nv 2, kc 256, rows [1 2 3 4], vectors [1 2]
+    }
+    kernels! {
+        /// 24 of the 32 registers hold the tile, 3 a step of B; the broadcasts have the rest.
+        AVX512_F32: [f32] in F32x16, level Isa::Avx512,
+        features [#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]],
+        mr 8, nv 3, kc 384, rows [1 2 3 4 5 6 7 8], vectors [1 2 3]
+    }
+    kernels! {
+        AVX512_F64: [f64] in F64x8, level Isa::Avx512,
+        features [#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]],
+        mr 8, nv 3, kc 256, rows [1 2 3 4 5 6 7 8], vectors [1 2 3]
+    }
+}
+
+/// The table of each type, by level.
+pub(super) mod tables {
+    use super::*;
+
+    macro_rules! table {
+        ($($elem:ident: $portable:ident, $avx2:ident, $avx512:ident;)*) => {$(
+            /// The kernels of this type at a level, or the nearest below it that has some.
+            pub(in super::super) fn $elem(isa: Isa) -> &'static Kernels<$elem> {
+                match isa {
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx512 => &x86::$avx512,
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => &x86::$avx2,
+                    _ => &$portable,
+                }
+            }
+        )*};
+    }
+
+    table! {
+        f32: PORTABLE_F32, AVX2_F32, AVX512_F32;
+        f64: PORTABLE_F64, AVX2_F64, AVX512_F64;
+        i32: PORTABLE_I32, AVX2_I32, AVX2_I32;
+        i64: PORTABLE_I64, AVX2_I64, AVX2_I64;
+    }
+}
+
+/// The blocking of the AVX-512 kernels, 8 x 48 and 8 x 24, on plain arrays: tests it where AVX-512 cannot run.
+#[cfg(test)]
+pub(super) mod twin {
+    use super::*;
+
+    kernels! {
+        WIDE_F32: [f32] in Lanes<f32, 16>, level Isa::Portable, features [],
+        mr 8, nv 3, kc 384, rows [1 2 3 4 5 6 7 8], vectors [1 2 3]
+    }
+    kernels! {
+        WIDE_F64: [f64] in Lanes<f64, 8>, level Isa::Portable, features [],
+        mr 8, nv 3, kc 256, rows [1 2 3 4 5 6 7 8], vectors [1 2 3]
+    }
+}

@@ -1,0 +1,110 @@
+//! The vectors of AVX2 and AVX-512.
+
+use super::vector::Vector;
+use std::arch::x86_64::*;
+
+/// Lane masks for AVX2: `n` ones followed by zeros start at `MASK[8 - n]`.
+static MASK32: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+/// The same for four lanes of 64 bits: `MASK64[4 - n]`.
+static MASK64: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
+
+macro_rules! vector {
+    (
+        $(#[$doc:meta])* $name:ident($register:ident) = [$elem:ident; $lanes:literal],
+        $zero:ident, $splat:ident, $load:ident, $store:ident, $add:ident, $fma:ident,
+        load_first |$lp:ident, $ln:ident| $load_first:expr,
+        store_first |$sv:ident, $sp:ident, $sn:ident| $store_first:expr
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy)]
+        pub(super) struct $name($register);
+
+        impl Vector for $name {
+            type Elem = $elem;
+            const LANES: usize = $lanes;
+
+            #[inline(always)]
+            unsafe fn zero() -> Self {
+                // SAFETY: the caller vouches for the instructions.
+                Self(unsafe { $zero() })
+            }
+
+            #[inline(always)]
+            unsafe fn splat(x: $elem) -> Self {
+                // SAFETY: the caller vouches for the instructions.
+                Self(unsafe { $splat(x) })
+            }
+
+            #[inline(always)]
+            unsafe fn load(p: *const $elem) -> Self {
+                // SAFETY: the caller vouches for the instructions and for `LANES` elements.
+                Self(unsafe { $load(p) })
+            }
+
+            #[inline(always)]
+            unsafe fn store(self, p: *mut $elem) {
+                // SAFETY: the caller vouches for the instructions and for `LANES` elements.
+                unsafe { $store(p, self.0) }
+            }
+
+            #[inline(always)]
+            unsafe fn load_first($lp: *const $elem, $ln: usize) -> Self {
+                debug_assert!($ln < $lanes);
+                // SAFETY: the caller vouches for the instructions and for `n` elements; masked lanes are not read.
+                Self(unsafe { $load_first })
+            }
+
+            #[inline(always)]
+            unsafe fn store_first(self, $sp: *mut $elem, $sn: usize) {
+                debug_assert!($sn < $lanes);
+                let $sv = self.0;
+                // SAFETY: the caller vouches for the instructions and for `n` elements; masked lanes are not written.
+                unsafe { $store_first }
+            }
+
+            #[inline(always)]
+            unsafe fn plus(self, other: Self) -> Self {
+                // SAFETY: the caller vouches for the instructions.
+                Self(unsafe { $add(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            unsafe fn times_plus(self, other: Self, sum: Self) -> Self {
+                // SAFETY: the caller vouches for the instructions.
+                Self(unsafe { $fma(self.0, other.0, sum.0) })
+            }
+        }
+    };
+}
+
+vector! {
+    /// Eight `f32` in an AVX2 register.
+    F32x8(__m256) = [f32; 8],
+    _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps,
+    load_first |p, n| _mm256_maskload_ps(p, _mm256_loadu_si256(MASK32.as_ptr().add(8 - n).cast())),
+    store_first |v, p, n| _mm256_maskstore_ps(p, _mm256_loadu_si256(MASK32.as_ptr().add(8 - n).cast()), v)
+}
+
+vector! {
+    /// Four `f64` in an AVX2 register.
+    F64x4(__m256d) = [f64; 4],
+    _mm256_setzero_pd, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd, _mm256_fmadd_pd,
+    load_first |p, n| _mm256_maskload_pd(p, _mm256_loadu_si256(MASK64.as_ptr().add(4 - n).cast())),
+    store_first |v, p, n| _mm256_maskstore_pd(p, _mm256_loadu_si256(MASK64.as_ptr().add(4 - n).cast()), v)
+}
+
+vector! {
+    /// Sixteen `f32` in an AVX-512 register.
+    F32x16(__m512) = [f32; 16],
+    _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps,
+    load_first |p, n| _mm512_maskz_loadu_ps((1u16 << n) - 1, p),
+    store_first |v, p, n| _mm512_mask_storeu_ps(p, (1u16 << n) - 1, v)
+}
+
+vector! {
+    /// Eight `f64` in an AVX-512 register.
+    F64x8(__m512d) = [f64; 8],
+    _mm512_setzero_pd, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd, _mm512_fmadd_pd,
+    load_first |p, n| _mm512_maskz_loadu_pd((1u8 << n) - 1, p),
+    store_first |v, p, n| _mm512_mask_storeu_pd(p, (1u8 << n) - 1, v)
+}

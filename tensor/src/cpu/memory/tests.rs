@@ -103,6 +103,40 @@ fn a_thread_that_ends_leaves_its_blocks_to_others() {
     assert!((0..10).any(|_| reused()));
 }
 
+#[cfg(all(unix, not(miri)))]
+#[test]
+fn a_forked_child_allocates_although_other_threads_did_at_that_moment() {
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|s| {
+        for _ in 0..2 {
+            s.spawn(|| {
+                while !done.load(Relaxed) {
+                    drop(Memory::new(3 << 20).unwrap());
+                }
+            });
+        }
+        let statuses = (0..50).map(|_| {
+            // SAFETY: the child only allocates and leaves by `_exit`; should it hang, the alarm ends it.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // SAFETY: no handler is installed, so the signal ends the process.
+                unsafe { libc::alarm(20) };
+                let right =
+                    (0..10).all(|_| Memory::zeroed(3 << 20).is_ok_and(|memory| memory.bytes() == 3 << 20));
+                // SAFETY: ends the child without running the parent's destructors.
+                unsafe { libc::_exit(if right { 0 } else { 1 }) };
+            }
+            let mut status = -1;
+            // SAFETY: `child` is ours (or -1: then `status` stays as it is) and `status` is writable.
+            unsafe { libc::waitpid(child, &mut status, 0) };
+            status
+        });
+        let right = statuses.into_iter().all(|status| status == 0);
+        done.store(true, Relaxed);
+        assert!(right, "a child failed or hung");
+    });
+}
+
 /// Runs one ignored test of this module in a process of its own: the statistics count the whole process.
 fn run_alone(test: &str) {
     let name = format!("{}::{test}", module_path!().split_once("::").unwrap().1);

@@ -116,7 +116,12 @@ impl Job<'_> {
         };
         if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
             self.next.0.store(self.tasks, Relaxed);
-            lock(&self.panic).get_or_insert(payload);
+            let mut first = lock(&self.panic);
+            match *first {
+                None => *first = Some(payload),
+                // Dropping it could panic in turn, and a worker must leave its region.
+                Some(_) => std::mem::forget(payload),
+            }
         }
         INSIDE.set(outer);
     }
@@ -169,7 +174,7 @@ impl Pool {
         self.job.store(ptr::from_ref(job).cast_mut().cast(), Relaxed);
         let epoch = (self.state.0.load(Relaxed) >> 32).wrapping_add(1);
         // Sequentially consistent, as is `sleepers`: either the worker sees the new epoch or we see the sleeper.
-        self.state.0.store(epoch << 32 | helpers * TICKET, SeqCst);
+        self.state.0.store((epoch << 32) | (helpers * TICKET), SeqCst);
         let awake = self.workers.load(Relaxed) - self.sleepers.load(SeqCst);
         let missing = (helpers as usize).saturating_sub(awake);
         if missing > 0 {

@@ -1,6 +1,145 @@
 //! The CPU backend.
+
+pub(crate) mod conv;
+mod copy;
+mod elementwise;
 pub mod gemm;
+mod index;
 pub mod isa;
+mod map;
+mod matmul;
 pub mod memory;
+mod pool;
+mod random;
+mod reduce;
 pub mod simd;
+mod sort;
+mod storage;
 pub mod threads;
+mod walk;
+
+use crate::backend::{Backend, DimMask, Distribution, ScatterMode};
+use crate::op::{ArgOp, BinaryOp, CompareOp, PredicateOp, ReduceOp, ScanOp, UnaryOp};
+use crate::{Conv, DType, Layout, Number, Pool, Result, Shape, Tensor};
+
+/// The processor.
+pub(crate) struct Cpu;
+
+impl Backend for Cpu {
+    fn name(&self) -> &str {
+        "cpu"
+    }
+    fn memory_stats(&self) -> memory::MemoryStats {
+        memory::memory_stats()
+    }
+    fn upload(&self, bytes: &[u8], dtype: DType, shape: Shape) -> Result<Tensor> {
+        copy::upload(bytes, dtype, shape)
+    }
+    fn download(&self, x: &Tensor) -> Result<Vec<u8>> {
+        copy::download(x)
+    }
+    fn full(&self, shape: Shape, dtype: DType, value: Number) -> Result<Tensor> {
+        copy::full(shape, dtype, value)
+    }
+    fn arange(&self, n: usize, dtype: DType, start: Number, step: Number) -> Result<Tensor> {
+        copy::arange(n, dtype, start, step)
+    }
+    fn copy(&self, x: &Tensor, dtype: DType) -> Result<Tensor> {
+        copy::copy(x, dtype)
+    }
+    fn write(&self, out: Tensor, at: &Layout, x: &Tensor) -> Result<Tensor> {
+        copy::write(out, at, x)
+    }
+    fn unary(&self, op: UnaryOp, x: &Tensor) -> Result<Tensor> {
+        elementwise::unary(op, x)
+    }
+    fn binary(&self, op: BinaryOp, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        elementwise::binary(op, a, b)
+    }
+    fn binary_into(&self, op: BinaryOp, a: Tensor, b: &Tensor) -> Result<Tensor> {
+        elementwise::binary_into(op, a, b)
+    }
+    fn compare(&self, op: CompareOp, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        elementwise::compare(op, a, b)
+    }
+    fn predicate(&self, op: PredicateOp, x: &Tensor) -> Result<Tensor> {
+        elementwise::predicate(op, x)
+    }
+    fn select(&self, condition: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        elementwise::select(condition, a, b)
+    }
+    fn reduce(&self, op: ReduceOp, x: &Tensor, mask: &DimMask) -> Result<Tensor> {
+        reduce::reduce(op, x, mask)
+    }
+    fn arg_reduce(&self, op: ArgOp, x: &Tensor, dim: usize) -> Result<Tensor> {
+        reduce::arg_reduce(op, x, dim)
+    }
+    fn scan(&self, op: ScanOp, x: &Tensor, dim: usize) -> Result<Tensor> {
+        reduce::scan(op, x, dim)
+    }
+    fn sort(&self, x: &Tensor, dim: usize, descending: bool) -> Result<(Tensor, Tensor)> {
+        sort::sort(x, dim, descending)
+    }
+    fn gather(&self, x: &Tensor, dim: usize, index: &Tensor) -> Result<Tensor> {
+        index::gather(x, dim, index)
+    }
+    fn scatter(
+        &self,
+        x: &Tensor,
+        dim: usize,
+        index: &Tensor,
+        src: &Tensor,
+        mode: ScatterMode,
+    ) -> Result<Tensor> {
+        index::scatter(x, dim, index, src, mode)
+    }
+    fn index_select(&self, x: &Tensor, dim: usize, index: &Tensor) -> Result<Tensor> {
+        index::index_select(x, dim, index)
+    }
+    fn index_add(&self, x: &Tensor, dim: usize, index: &Tensor, src: &Tensor) -> Result<Tensor> {
+        index::index_add(x, dim, index, src)
+    }
+    fn nonzero(&self, x: &Tensor) -> Result<Tensor> {
+        index::nonzero(x)
+    }
+    fn matmul(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        matmul::matmul(a, b)
+    }
+    fn conv(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Result<Tensor> {
+        conv::conv(x, weight, bias, conv)
+    }
+    fn conv_grad_input(&self, grad: &Tensor, weight: &Tensor, input: Shape, conv: &Conv) -> Result<Tensor> {
+        conv::conv_grad_input(grad, weight, input, conv)
+    }
+    fn conv_grad_weight(&self, grad: &Tensor, x: &Tensor, weight: Shape, conv: &Conv) -> Result<Tensor> {
+        conv::conv_grad_weight(grad, x, weight, conv)
+    }
+    fn max_pool(&self, x: &Tensor, pool: &Pool) -> Result<(Tensor, Tensor)> {
+        pool::max_pool(x, pool)
+    }
+    fn max_pool_backward(&self, grad: &Tensor, index: &Tensor, input: Shape) -> Result<Tensor> {
+        pool::max_pool_backward(grad, index, input)
+    }
+    fn avg_pool(&self, x: &Tensor, pool: &Pool) -> Result<Tensor> {
+        pool::avg_pool(x, pool)
+    }
+    fn avg_pool_backward(&self, grad: &Tensor, input: Shape, pool: &Pool) -> Result<Tensor> {
+        pool::avg_pool_backward(grad, input, pool)
+    }
+    fn adaptive_avg_pool(&self, x: &Tensor, output: Shape) -> Result<Tensor> {
+        pool::adaptive_avg_pool(x, output)
+    }
+    fn adaptive_avg_pool_backward(&self, grad: &Tensor, input: Shape) -> Result<Tensor> {
+        pool::adaptive_avg_pool_backward(grad, input)
+    }
+    fn random(
+        &self,
+        distribution: Distribution,
+        dtype: DType,
+        shape: Shape,
+        seed: u64,
+        offset: u64,
+    ) -> Result<Tensor> {
+        random::random(distribution, dtype, shape, seed, offset)
+    }
+}

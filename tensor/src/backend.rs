@@ -1,0 +1,420 @@
+//! What a device must be able to do: one method per kernel family, never one per op.
+//!
+//! *Required* methods are the contract. *Provided* ones are the speed: fused kernels whose default bodies, in
+//! [`crate::composed`], are made of required ones; a backend overrides them when it has a kernel, and the contract
+//! suite in [`crate::testing`] compares the two.
+//!
+//! The public functions on [`Tensor`] check shapes, dtypes and devices before they come here: a backend may rely on
+//! operands being on its device, of the documented shapes and dtypes. It must take every layout. Where a result has
+//! a natural memory order (channels-last), the backend is free to choose it.
+
+use crate::op::{ArgOp, BinaryOp, CompareOp, PredicateOp, ReduceOp, ScanOp, UnaryOp};
+use crate::shape::MAX_RANK;
+use crate::{Conv, DType, Layout, MemoryStats, Number, Pool, Result, Shape, Tensor, composed};
+
+/// One flag per dim.
+pub type DimMask = [bool; MAX_RANK];
+
+/// How [`Backend::scatter`] combines what it writes with what is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ScatterMode {
+    /// Overwrites; of several writes to one place the last in row-major order stays.
+    Set,
+    /// Adds, in row-major order.
+    Add,
+}
+
+/// Which numbers [`Backend::random`] draws.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Distribution {
+    /// Uniform in `[low, high)`.
+    Uniform {
+        /// Least value.
+        low: f64,
+        /// Bound above.
+        high: f64,
+    },
+    /// Normal.
+    Normal {
+        /// Mean.
+        mean: f64,
+        /// Standard deviation.
+        std: f64,
+    },
+    /// 1 with probability `p`, else 0.
+    Bernoulli {
+        /// Probability of 1.
+        p: f64,
+    },
+    /// Integers in `[low, high)`.
+    Integers {
+        /// Least value.
+        low: i64,
+        /// Bound above.
+        high: i64,
+    },
+}
+
+/// Which gate equations a recurrent layer uses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum RnnKind {
+    /// `h' = tanh(W x + b + U h + c)`.
+    Tanh,
+    /// `h' = relu(W x + b + U h + c)`.
+    Relu,
+    /// Gates in the order i, f, g, o.
+    Lstm,
+    /// Gates in the order r, z, n, with `n = tanh(Wx + b + r · (Uh + c))`.
+    Gru,
+}
+
+impl RnnKind {
+    /// How many blocks of `hidden` rows the weights have.
+    pub fn gates(self) -> usize {
+        match self {
+            RnnKind::Tanh | RnnKind::Relu => 1,
+            RnnKind::Lstm => 4,
+            RnnKind::Gru => 3,
+        }
+    }
+}
+
+/// One layer and direction of a recurrent network over a whole sequence.
+#[derive(Clone, Copy, Debug)]
+pub struct RnnSpec {
+    /// The gate equations.
+    pub kind: RnnKind,
+    /// Whether time runs from the last step to the first.
+    pub reverse: bool,
+}
+
+/// The operands of one recurrent layer and direction.
+#[derive(Clone, Debug)]
+pub struct RnnInputs {
+    /// `[t, n, input]`.
+    pub x: Tensor,
+    /// `[n, hidden]`.
+    pub h0: Tensor,
+    /// `[n, hidden]`, for an LSTM.
+    pub c0: Option<Tensor>,
+    /// `[gates * hidden, input]`.
+    pub weight_ih: Tensor,
+    /// `[gates * hidden, hidden]`.
+    pub weight_hh: Tensor,
+    /// `[gates * hidden]`.
+    pub bias_ih: Option<Tensor>,
+    /// `[gates * hidden]`.
+    pub bias_hh: Option<Tensor>,
+}
+
+/// What a recurrent layer computes.
+#[derive(Clone, Debug)]
+pub struct RnnOutputs {
+    /// The hidden state after each step, at the step's place in time: `[t, n, hidden]`.
+    pub output: Tensor,
+    /// The hidden state after the last step taken: `[n, hidden]`.
+    pub h_n: Tensor,
+    /// The cell state after the last step taken, for an LSTM: `[n, hidden]`.
+    pub c_n: Option<Tensor>,
+    /// What the backward pass needs, as this backend likes it; empty unless asked for.
+    pub saved: Vec<Tensor>,
+}
+
+/// Gradients of the operands of a recurrent layer, in the order of [`RnnInputs`].
+#[derive(Clone, Debug)]
+pub struct RnnGrads {
+    /// `[t, n, input]`.
+    pub x: Tensor,
+    /// `[n, hidden]`.
+    pub h0: Tensor,
+    /// `[n, hidden]`, for an LSTM.
+    pub c0: Option<Tensor>,
+    /// As the weight.
+    pub weight_ih: Tensor,
+    /// As the weight.
+    pub weight_hh: Tensor,
+    /// As the bias; absent where the bias is.
+    pub bias_ih: Option<Tensor>,
+    /// As the bias; absent where the bias is.
+    pub bias_hh: Option<Tensor>,
+}
+
+/// Hyperparameters of one fused SGD step, PyTorch's names.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SgdStep {
+    /// Learning rate.
+    pub lr: f64,
+    /// Momentum factor.
+    pub momentum: f64,
+    /// How much of the gradient momentum ignores.
+    pub dampening: f64,
+    /// L2 penalty.
+    pub weight_decay: f64,
+    /// Nesterov momentum.
+    pub nesterov: bool,
+    /// Whether this is the first step, which starts the momentum at the gradient itself.
+    pub first: bool,
+    /// Factor on the gradient: global-norm clipping.
+    pub grad_scale: f64,
+}
+
+/// Hyperparameters of one fused Adam or AdamW step, PyTorch's names.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamStep {
+    /// Learning rate.
+    pub lr: f64,
+    /// Decay of the mean of gradients.
+    pub beta1: f64,
+    /// Decay of the mean of squared gradients.
+    pub beta2: f64,
+    /// Added to the denominator.
+    pub eps: f64,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// Whether the decay shrinks the parameter (AdamW) instead of being added to the gradient (Adam).
+    pub decoupled: bool,
+    /// Number of this step, from 1.
+    pub step: u64,
+    /// Factor on the gradient: global-norm clipping.
+    pub grad_scale: f64,
+}
+
+/// A device's kernels.
+pub trait Backend: Send + Sync + 'static {
+    /// `cpu`, `cuda:0`, …
+    fn name(&self) -> &str;
+
+    /// Waits until everything that was asked is done.
+    fn synchronize(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Live, peak and cached bytes.
+    fn memory_stats(&self) -> MemoryStats;
+
+    // --- memory ---
+
+    /// A row-major tensor of these bytes (native byte order).
+    fn upload(&self, bytes: &[u8], dtype: DType, shape: Shape) -> Result<Tensor>;
+
+    /// The bytes of a tensor in row-major order.
+    fn download(&self, x: &Tensor) -> Result<Vec<u8>>;
+
+    /// A row-major tensor with every element `value`.
+    fn full(&self, shape: Shape, dtype: DType, value: Number) -> Result<Tensor>;
+
+    /// `start + i · step`, `[n]`.
+    fn arange(&self, n: usize, dtype: DType, start: Number, step: Number) -> Result<Tensor>;
+
+    /// A row-major copy, converted to `dtype`.
+    fn copy(&self, x: &Tensor, dtype: DType) -> Result<Tensor>;
+
+    /// Writes `x` into the elements of `out` that `at` selects; `at` has the shape and `out` the dtype of `x`, and no
+    /// two elements of `at` coincide. Copies `out` first if it is shared.
+    fn write(&self, out: Tensor, at: &Layout, x: &Tensor) -> Result<Tensor>;
+
+    // --- elementwise: results keep the memory order of their (first dense) operand ---
+
+    /// `op(x)`.
+    fn unary(&self, op: UnaryOp, x: &Tensor) -> Result<Tensor>;
+
+    /// `op(a, b)` of equal shapes and dtypes.
+    fn binary(&self, op: BinaryOp, a: &Tensor, b: &Tensor) -> Result<Tensor>;
+
+    /// `op(a, b)` into `a`'s memory where nobody else holds it, else as [`binary`](Self::binary).
+    fn binary_into(&self, op: BinaryOp, a: Tensor, b: &Tensor) -> Result<Tensor> {
+        self.binary(op, &a, b)
+    }
+
+    /// `op(a, b)` of equal shapes and dtypes, as bools.
+    fn compare(&self, op: CompareOp, a: &Tensor, b: &Tensor) -> Result<Tensor>;
+
+    /// `op(x)`, as bools.
+    fn predicate(&self, op: PredicateOp, x: &Tensor) -> Result<Tensor>;
+
+    /// `a` where `condition` (bool), else `b`; equal shapes.
+    fn select(&self, condition: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor>;
+
+    // --- along dims ---
+
+    /// Reduces the dims in `mask`, which stay with extent 1.
+    fn reduce(&self, op: ReduceOp, x: &Tensor, mask: &DimMask) -> Result<Tensor>;
+
+    /// The index of the extreme along `dim` (the first of equals, NaN wins), which stays with extent 1; `int64`.
+    fn arg_reduce(&self, op: ArgOp, x: &Tensor, dim: usize) -> Result<Tensor>;
+
+    /// Running totals along `dim`.
+    fn scan(&self, op: ScanOp, x: &Tensor, dim: usize) -> Result<Tensor>;
+
+    /// Stable sort along `dim`: values and `int64` indices. NaN is the largest.
+    fn sort(&self, x: &Tensor, dim: usize, descending: bool) -> Result<(Tensor, Tensor)>;
+
+    // --- indexing: indices are int64 and checked ---
+
+    /// `out[…, j, …] = x[…, index[…, j, …], …]` along `dim`; `index` has the shape of the result.
+    fn gather(&self, x: &Tensor, dim: usize, index: &Tensor) -> Result<Tensor>;
+
+    /// `out[…, index[…, j, …], …] (=|+=) src[…, j, …]` along `dim`, from a copy of `x`; `src` has the shape of `index`.
+    fn scatter(
+        &self,
+        x: &Tensor,
+        dim: usize,
+        index: &Tensor,
+        src: &Tensor,
+        mode: ScatterMode,
+    ) -> Result<Tensor>;
+
+    /// `out[…, j, …] = x[…, index[j], …]` along `dim`; `index` is `[k]`.
+    fn index_select(&self, x: &Tensor, dim: usize, index: &Tensor) -> Result<Tensor>;
+
+    /// `out[…, index[j], …] += src[…, j, …]` along `dim`, from a copy of `x`, in order of `j`.
+    fn index_add(&self, x: &Tensor, dim: usize, index: &Tensor, src: &Tensor) -> Result<Tensor>;
+
+    /// Positions of non-zero elements in row-major order, `int64` `[count, rank]`.
+    fn nonzero(&self, x: &Tensor) -> Result<Tensor>;
+
+    // --- products ---
+
+    /// `[…, m, k] · […, k, n] -> […, m, n]` over equal leading dims (strides may be 0).
+    fn matmul(&self, a: &Tensor, b: &Tensor) -> Result<Tensor>;
+
+    /// `[n, c, spatial…] ∗ [o, c / groups, kernel…] (+ [o]) -> [n, o, spatial…]`: cross-correlation, as everywhere
+    /// in this field.
+    fn conv(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Result<Tensor>;
+
+    /// The gradient of [`conv`](Self::conv) in `x`, which had shape `input`: also the transposed convolution.
+    fn conv_grad_input(&self, grad: &Tensor, weight: &Tensor, input: Shape, conv: &Conv) -> Result<Tensor>;
+
+    /// The gradient of [`conv`](Self::conv) in `weight`, which had shape `weight`.
+    fn conv_grad_weight(&self, grad: &Tensor, x: &Tensor, weight: Shape, conv: &Conv) -> Result<Tensor>;
+
+    // --- windows: inputs are [n, c, spatial…] with one to three spatial dims ---
+
+    /// The largest of each window and its flat `int64` index in the spatial plane. NaN wins.
+    fn max_pool(&self, x: &Tensor, pool: &Pool) -> Result<(Tensor, Tensor)>;
+
+    /// The mean of each window.
+    fn avg_pool(&self, x: &Tensor, pool: &Pool) -> Result<Tensor>;
+
+    /// The gradient of [`avg_pool`](Self::avg_pool) for an input of shape `input`.
+    fn avg_pool_backward(&self, grad: &Tensor, input: Shape, pool: &Pool) -> Result<Tensor>;
+
+    /// The mean of windows from `⌊i·size/out⌋` to `⌈(i+1)·size/out⌉`; `output` is the shape of the result.
+    fn adaptive_avg_pool(&self, x: &Tensor, output: Shape) -> Result<Tensor>;
+
+    /// The gradient of [`adaptive_avg_pool`](Self::adaptive_avg_pool) for an input of shape `input`.
+    fn adaptive_avg_pool_backward(&self, grad: &Tensor, input: Shape) -> Result<Tensor>;
+
+    /// Adds each element of `grad` to the place of the plane that `index` (from [`max_pool`](Self::max_pool)) names,
+    /// in an input of shape `input`.
+    fn max_pool_backward(&self, grad: &Tensor, index: &Tensor, input: Shape) -> Result<Tensor>;
+
+    // --- random ---
+
+    /// Element `i` of the row-major result depends on `seed` and `offset + i` alone, so that every device and every
+    /// number of threads draws the same; see [`crate::random`].
+    fn random(
+        &self,
+        distribution: Distribution,
+        dtype: DType,
+        shape: Shape,
+        seed: u64,
+        offset: u64,
+    ) -> Result<Tensor>;
+
+    // --- provided: fused kernels ---
+
+    /// `softmax(x)` along `dim`; `log` for its logarithm.
+    fn softmax(&self, x: &Tensor, dim: usize, log: bool) -> Result<Tensor> {
+        composed::softmax(x, dim, log)
+    }
+
+    /// The gradient of [`softmax`](Self::softmax) given its result `y`.
+    fn softmax_backward(&self, grad: &Tensor, y: &Tensor, dim: usize, log: bool) -> Result<Tensor> {
+        composed::softmax_backward(grad, y, dim, log)
+    }
+
+    /// Normalises over the last `dims` dims: `(y, mean, rstd)`, the latter two of the leading shape followed by ones.
+    /// `weight` and `bias` have the shape of those dims.
+    fn layer_norm(
+        &self,
+        x: &Tensor,
+        dims: usize,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        composed::layer_norm(x, dims, weight, bias, eps)
+    }
+
+    /// Gradients of [`layer_norm`](Self::layer_norm) in `x`, `weight` and `bias`.
+    fn layer_norm_backward(
+        &self,
+        grad: &Tensor,
+        x: &Tensor,
+        mean: &Tensor,
+        rstd: &Tensor,
+        weight: Option<&Tensor>,
+        dims: usize,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        composed::layer_norm_backward(grad, x, mean, rstd, weight, dims)
+    }
+
+    /// Mean and biased variance of each channel of `[n, c, …]`: `([c], [c])`.
+    fn batch_norm_stats(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        composed::batch_norm_stats(x)
+    }
+
+    /// `(x - mean) · rstd · weight + bias` per channel of `[n, c, …]`; all of them `[c]`.
+    fn batch_norm_apply(
+        &self,
+        x: &Tensor,
+        mean: &Tensor,
+        rstd: &Tensor,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        composed::batch_norm_apply(x, mean, rstd, weight, bias)
+    }
+
+    /// Gradients of batch normalisation in `x`, `weight` and `bias`. With `training`, mean and rstd depend on `x`.
+    fn batch_norm_backward(
+        &self,
+        grad: &Tensor,
+        x: &Tensor,
+        mean: &Tensor,
+        rstd: &Tensor,
+        weight: Option<&Tensor>,
+        training: bool,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        composed::batch_norm_backward(grad, x, mean, rstd, weight, training)
+    }
+
+    /// `x · weightᵀ + bias`: `[…, in] · [out, in] (+ [out]) -> […, out]`.
+    fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        composed::linear(x, weight, bias)
+    }
+
+    /// One SGD step: the new parameter and momentum buffer (absent without momentum).
+    fn sgd_step(
+        &self,
+        step: &SgdStep,
+        param: Tensor,
+        grad: &Tensor,
+        momentum: Option<Tensor>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        composed::sgd_step(step, param, grad, momentum)
+    }
+
+    /// One Adam step: the new parameter, mean of gradients and mean of squared gradients.
+    fn adam_step(
+        &self,
+        step: &AdamStep,
+        param: Tensor,
+        grad: &Tensor,
+        mean: Tensor,
+        square: Tensor,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        composed::adam_step(step, param, grad, mean, square)
+    }
+}

@@ -1,0 +1,194 @@
+//! The provided methods of [`Backend`](crate::Backend), made of required ones: correct everywhere, the measure of
+//! every fused kernel, and what higher derivatives are taken through.
+
+use crate::backend::{AdamStep, SgdStep};
+use crate::op::BinaryOp;
+use crate::{Result, Tensor};
+
+/// `softmax` or its logarithm along `dim`.
+pub fn softmax(x: &Tensor, dim: usize, log: bool) -> Result<Tensor> {
+    if x.numel() == 0 {
+        return Ok(x.clone());
+    }
+    let dim = dim as isize;
+    let wide = x.to_dtype(x.dtype().accumulator())?;
+    let shifted = wide.sub(&wide.amax(dim, true)?)?;
+    let e = shifted.exp()?;
+    let sum = e.sum(dim, true)?;
+    let y = if log { shifted.sub(&sum.log()?)? } else { e.div(&sum)? };
+    y.to_dtype(x.dtype())
+}
+
+/// From the result `y`: `y · (g - Σ g·y)`, or `g - e^y · Σ g` for the logarithm.
+pub fn softmax_backward(grad: &Tensor, y: &Tensor, dim: usize, log: bool) -> Result<Tensor> {
+    let dim = dim as isize;
+    match log {
+        true => grad.sub(&y.exp()?.mul(&grad.sum(dim, true)?)?),
+        false => y.mul(&grad.sub(&grad.mul(y)?.sum(dim, true)?)?),
+    }
+}
+
+/// The last `dims` dims of `x`, counted from the end.
+fn last(dims: usize) -> Vec<isize> {
+    (1..=dims as isize).map(|d| -d).collect()
+}
+
+/// Layer normalisation and the statistics that its gradient needs.
+pub fn layer_norm(
+    x: &Tensor,
+    dims: usize,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    eps: f64,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let wide = x.to_dtype(x.dtype().accumulator())?;
+    let mean = wide.mean(last(dims), true)?;
+    let centred = wide.sub(&mean)?;
+    let rstd = centred.square()?.mean(last(dims), true)?.add_scalar(eps)?.rsqrt()?;
+    let mut y = centred.mul(&rstd)?;
+    if let Some(weight) = weight {
+        y = y.mul(&weight.to_dtype(y.dtype())?)?;
+    }
+    if let Some(bias) = bias {
+        y = y.add(&bias.to_dtype(y.dtype())?)?;
+    }
+    Ok((y.to_dtype(x.dtype())?, mean, rstd))
+}
+
+/// With `z` the normalised input and `h = g · weight`: `rstd · (h - mean(h) - z · mean(h · z))`.
+pub fn layer_norm_backward(
+    grad: &Tensor,
+    x: &Tensor,
+    mean: &Tensor,
+    rstd: &Tensor,
+    weight: Option<&Tensor>,
+    dims: usize,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let wide = mean.dtype();
+    let grad = grad.to_dtype(wide)?;
+    let z = x.to_dtype(wide)?.sub(mean)?.mul(rstd)?;
+    let h = weight.map_or(Ok(grad.clone()), |w| grad.mul(&w.to_dtype(wide)?))?;
+    let pull = z.mul(&h.mul(&z)?.mean(last(dims), true)?)?;
+    let dx = h.sub(&h.mean(last(dims), true)?)?.sub(&pull)?.mul(rstd)?;
+    let affine = &x.dims()[x.rank() - dims..];
+    let (dw, db) = (grad.mul(&z)?.sum_to(affine)?, grad.sum_to(affine)?);
+    Ok((dx.to_dtype(x.dtype())?, dw.to_dtype(x.dtype())?, db.to_dtype(x.dtype())?))
+}
+
+/// Every dim but the channels of `[n, c, …]`.
+fn but_channels(x: &Tensor) -> Vec<isize> {
+    (0..x.rank() as isize).filter(|&d| d != 1).collect()
+}
+
+/// `[c]` as `[1, c, 1, …]`, to broadcast against `x`.
+fn per_channel(t: &Tensor, x: &Tensor) -> Result<Tensor> {
+    let mut shape = vec![1; x.rank()];
+    shape[1] = t.numel();
+    t.reshape(shape)
+}
+
+/// Mean and biased variance of each channel.
+pub fn batch_norm_stats(x: &Tensor) -> Result<(Tensor, Tensor)> {
+    let wide = x.to_dtype(x.dtype().accumulator())?;
+    let mean = wide.mean(but_channels(x), true)?;
+    let var = wide.sub(&mean)?.square()?.mean(but_channels(x), false)?;
+    Ok((mean.reshape([x.dims()[1]])?, var))
+}
+
+/// Normalises each channel with given statistics.
+pub fn batch_norm_apply(
+    x: &Tensor,
+    mean: &Tensor,
+    rstd: &Tensor,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
+    let wide = x.to_dtype(mean.dtype())?;
+    let mut y = wide.sub(&per_channel(mean, x)?)?.mul(&per_channel(rstd, x)?)?;
+    if let Some(weight) = weight {
+        y = y.mul(&per_channel(&weight.to_dtype(y.dtype())?, x)?)?;
+    }
+    if let Some(bias) = bias {
+        y = y.add(&per_channel(&bias.to_dtype(y.dtype())?, x)?)?;
+    }
+    y.to_dtype(x.dtype())
+}
+
+/// As [`layer_norm_backward`], with means over each channel; without `training` the statistics are constants.
+pub fn batch_norm_backward(
+    grad: &Tensor,
+    x: &Tensor,
+    mean: &Tensor,
+    rstd: &Tensor,
+    weight: Option<&Tensor>,
+    training: bool,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let wide = mean.dtype();
+    let g = grad.to_dtype(wide)?;
+    let rstd = per_channel(rstd, x)?;
+    let z = x.to_dtype(wide)?.sub(&per_channel(mean, x)?)?.mul(&rstd)?;
+    let h = weight.map_or(Ok(g.clone()), |w| g.mul(&per_channel(&w.to_dtype(wide)?, x)?))?;
+    let dx = match training {
+        false => h.mul(&rstd)?,
+        true => {
+            let pull = z.mul(&h.mul(&z)?.mean(but_channels(x), true)?)?;
+            h.sub(&h.mean(but_channels(x), true)?)?.sub(&pull)?.mul(&rstd)?
+        }
+    };
+    let (dw, db) = (g.mul(&z)?.sum(but_channels(x), false)?, g.sum(but_channels(x), false)?);
+    Ok((dx.to_dtype(x.dtype())?, dw.to_dtype(x.dtype())?, db.to_dtype(x.dtype())?))
+}
+
+/// `x · weightᵀ + bias`.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let y = x.matmul(&weight.t()?)?;
+    bias.map_or(Ok(y.clone()), |b| y.binary_into(BinaryOp::Add, b))
+}
+
+/// One SGD step, as PyTorch defines it.
+pub fn sgd_step(
+    step: &SgdStep,
+    param: Tensor,
+    grad: &Tensor,
+    momentum: Option<Tensor>,
+) -> Result<(Tensor, Option<Tensor>)> {
+    let mut g = grad.to_dtype(param.dtype())?.mul_scalar(step.grad_scale)?;
+    if step.weight_decay != 0.0 {
+        g = g.add(&param.mul_scalar(step.weight_decay)?)?;
+    }
+    let momentum = match momentum {
+        Some(_) if step.first => Some(g.clone()),
+        Some(m) => Some(m.mul_scalar(step.momentum)?.add(&g.mul_scalar(1.0 - step.dampening)?)?),
+        None => None,
+    };
+    let direction = match &momentum {
+        Some(m) if step.nesterov => g.add(&m.mul_scalar(step.momentum)?)?,
+        Some(m) => m.clone(),
+        None => g,
+    };
+    Ok((param.sub(&direction.mul_scalar(step.lr)?)?, momentum))
+}
+
+/// One Adam step (Kingma & Ba, 2015), or AdamW (Loshchilov & Hutter, 2019), as PyTorch defines them.
+pub fn adam_step(
+    step: &AdamStep,
+    param: Tensor,
+    grad: &Tensor,
+    mean: Tensor,
+    square: Tensor,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let mut g = grad.to_dtype(param.dtype())?.mul_scalar(step.grad_scale)?;
+    let mut param = param;
+    if step.weight_decay != 0.0 {
+        match step.decoupled {
+            true => param = param.mul_scalar(1.0 - step.lr * step.weight_decay)?,
+            false => g = g.add(&param.mul_scalar(step.weight_decay)?)?,
+        }
+    }
+    let mean = mean.mul_scalar(step.beta1)?.add(&g.mul_scalar(1.0 - step.beta1)?)?;
+    let square = square.mul_scalar(step.beta2)?.add(&g.square()?.mul_scalar(1.0 - step.beta2)?)?;
+    let correction = |beta: f64| 1.0 - beta.powf(step.step as f64);
+    let root = square.sqrt()?.div_scalar(correction(step.beta2).sqrt())?.add_scalar(step.eps)?;
+    let update = mean.div(&root)?.mul_scalar(step.lr / correction(step.beta1))?;
+    Ok((param.sub(&update)?, mean, square))
+}

@@ -1,0 +1,173 @@
+//! Elementwise families: operands are walked together, and kernels see contiguous blocks.
+//!
+//! A run whose operand is strided is gathered into a small block first, so every kernel is written once, for slices.
+
+use crate::cpu::isa::isa;
+use crate::cpu::map::{self, Operand};
+use crate::cpu::storage::{filled, memory, memory_mut};
+use crate::cpu::threads::SharedMut;
+use crate::cpu::walk::{Run, Walk};
+use crate::op::{BinaryOp, CompareOp, PredicateOp, UnaryOp};
+use crate::{Bool, DType, Layout, Result, Scalar, Tensor, match_dtype};
+
+/// Elements gathered at a time: a few of these fit into the first-level cache.
+const BLOCK: usize = 512;
+
+/// The layout of an elementwise result: the memory order of the first operand that has one.
+fn result_layout(operands: &[&Tensor]) -> Layout {
+    let shape = operands[0].shape();
+    let dense = operands.iter().find(|t| t.layout().is_dense());
+    dense.map_or_else(|| Layout::contiguous(shape), |t| t.layout().dense_like(shape))
+}
+
+/// One operand over a stretch of a run: a slice of its memory, one repeated element, or a gathered block.
+fn operand<'a, T: Scalar>(
+    memory: &'a [T],
+    at: isize,
+    step: isize,
+    len: usize,
+    block: &'a mut [T; BLOCK],
+) -> Operand<'a, T> {
+    match step {
+        1 => Operand::Slice(&memory[at as usize..][..len]),
+        0 => Operand::Scalar(memory[at as usize]),
+        _ => {
+            for (i, b) in block[..len].iter_mut().enumerate() {
+                *b = memory[(at + i as isize * step) as usize];
+            }
+            Operand::Slice(&block[..len])
+        }
+    }
+}
+
+/// Cuts a run into stretches of at most `BLOCK` if an operand must be gathered, else hands it out whole.
+fn stretches<const N: usize>(run: Run<N>, mut f: impl FnMut([isize; N], usize)) {
+    let whole = run.step[1..].iter().all(|&s| s == 0 || s == 1);
+    let size = if whole { run.len } else { BLOCK };
+    for start in (0..run.len).step_by(size.max(1)) {
+        let at = std::array::from_fn(|k| run.at[k] + start as isize * run.step[k]);
+        f(at, size.min(run.len - start));
+    }
+}
+
+/// `op(x)`.
+pub(crate) fn unary(op: UnaryOp, x: &Tensor) -> Result<Tensor> {
+    let layout = result_layout(&[x]);
+    let isa = isa();
+    map::check_unary(op, x.dtype())?;
+    match_dtype!(x.dtype(), T => filled::<T>(layout, |y| {
+        let (source, y) = (memory::<T>(x), SharedMut::new(y));
+        Walk::new([&layout, x.layout()]).parallel_runs(|run| {
+            let mut block = [T::default(); BLOCK];
+            stretches(run, |[to, from], len| {
+                // SAFETY: the walk hands each element of the dense result to one task, once.
+                let y = unsafe { y.slice(to as usize..to as usize + len) };
+                map::unary(op, isa, operand(source, from, run.step[1], len, &mut block), y);
+            });
+        });
+        Ok(())
+    }))
+}
+
+/// `op(a, b)`.
+pub(crate) fn binary(op: BinaryOp, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let layout = result_layout(&[a, b]);
+    let isa = isa();
+    map::check_binary(op, a.dtype())?;
+    match_dtype!(a.dtype(), T => filled::<T>(layout, |y| {
+        let (x0, x1, y) = (memory::<T>(a), memory::<T>(b), SharedMut::new(y));
+        Walk::new([&layout, a.layout(), b.layout()]).parallel_runs(|run| {
+            let (mut block0, mut block1) = ([T::default(); BLOCK], [T::default(); BLOCK]);
+            stretches(run, |[to, p, q], len| {
+                // SAFETY: the walk hands each element of the dense result to one task, once.
+                let y = unsafe { y.slice(to as usize..to as usize + len) };
+                let p = operand(x0, p, run.step[1], len, &mut block0);
+                let q = operand(x1, q, run.step[2], len, &mut block1);
+                map::binary(op, isa, p, q, y);
+            });
+        });
+        Ok(())
+    }))
+}
+
+/// `op(a, b)` into `a`'s memory where nobody else holds it and its elements fill it densely.
+pub(crate) fn binary_into(op: BinaryOp, mut a: Tensor, b: &Tensor) -> Result<Tensor> {
+    let isa = isa();
+    map::check_binary(op, a.dtype())?;
+    let layout = *a.layout();
+    if !layout.is_dense() || a.shares_memory_with(b) {
+        return binary(op, &a, b);
+    }
+    let done = match_dtype!(a.dtype(), T => match memory_mut::<T>(&mut a) {
+        None => false,
+        Some(y) => {
+            let (x1, y) = (memory::<T>(b), SharedMut::new(y));
+            Walk::new([&layout, b.layout()]).parallel_runs(|run| {
+                let mut block = [T::default(); BLOCK];
+                stretches(run, |[to, q], len| {
+                    // SAFETY: the walk hands each element of the dense operand to one task, once.
+                    let y = unsafe { y.slice(to as usize..to as usize + len) };
+                    map::binary_into(op, isa, y, operand(x1, q, run.step[1], len, &mut block));
+                });
+            });
+            true
+        }
+    });
+    if done { Ok(a) } else { binary(op, &a, b) }
+}
+
+/// `op(a, b)` as bools.
+pub(crate) fn compare(op: CompareOp, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let layout = result_layout(&[a, b]);
+    let isa = isa();
+    match_dtype!(a.dtype(), T => filled::<Bool>(layout, |y| {
+        let (x0, x1, y) = (memory::<T>(a), memory::<T>(b), SharedMut::new(y));
+        Walk::new([&layout, a.layout(), b.layout()]).parallel_runs(|run| {
+            let (mut block0, mut block1) = ([T::default(); BLOCK], [T::default(); BLOCK]);
+            stretches(run, |[to, p, q], len| {
+                // SAFETY: the walk hands each element of the dense result to one task, once.
+                let y = unsafe { y.slice(to as usize..to as usize + len) };
+                let p = operand(x0, p, run.step[1], len, &mut block0);
+                let q = operand(x1, q, run.step[2], len, &mut block1);
+                map::compare(op, isa, p, q, y);
+            });
+        });
+        Ok(())
+    }))
+}
+
+/// `op(x)` as bools.
+pub(crate) fn predicate(op: PredicateOp, x: &Tensor) -> Result<Tensor> {
+    let layout = result_layout(&[x]);
+    let isa = isa();
+    match_dtype!(x.dtype(), T => filled::<Bool>(layout, |y| {
+        let (source, y) = (memory::<T>(x), SharedMut::new(y));
+        Walk::new([&layout, x.layout()]).parallel_runs(|run| {
+            let mut block = [T::default(); BLOCK];
+            stretches(run, |[to, from], len| {
+                // SAFETY: the walk hands each element of the dense result to one task, once.
+                let y = unsafe { y.slice(to as usize..to as usize + len) };
+                map::predicate(op, isa, operand(source, from, run.step[1], len, &mut block), y);
+            });
+        });
+        Ok(())
+    }))
+}
+
+/// `a` where `condition` is true, else `b`.
+pub(crate) fn select(condition: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let layout = result_layout(&[a, b, condition]);
+    debug_assert_eq!(condition.dtype(), DType::Bool);
+    match_dtype!(a.dtype(), T => filled::<T>(layout, |y| {
+        let (c, x0, x1, y) = (memory::<Bool>(condition), memory::<T>(a), memory::<T>(b), SharedMut::new(y));
+        Walk::new([&layout, condition.layout(), a.layout(), b.layout()]).parallel_runs(|run| {
+            // SAFETY: the walk hands each element of the dense result to one task, once.
+            let y = unsafe { y.slice(run.at[0] as usize..run.at[0] as usize + run.len) };
+            for (i, y) in y.iter_mut().enumerate() {
+                let at = |k: usize| (run.at[k] + i as isize * run.step[k]) as usize;
+                *y = if c[at(1)].0 != 0 { x0[at(2)] } else { x1[at(3)] };
+            }
+        });
+        Ok(())
+    }))
+}

@@ -1,0 +1,170 @@
+//! Walking several strided operands together: dims that lie together are merged, the innermost run is handed out whole.
+
+use crate::cpu::threads::parallel_for;
+use crate::shape::MAX_RANK;
+use crate::{Layout, Shape};
+
+/// Elements per task: small enough to balance, large enough to pay for the handing out.
+pub(crate) const GRAIN: usize = 16 * 1024;
+
+/// `N` operands of one shape, in the memory order of the first.
+#[derive(Clone, Debug)]
+pub(crate) struct Walk<const N: usize> {
+    dims: [usize; MAX_RANK],
+    strides: [[isize; N]; MAX_RANK],
+    offsets: [isize; N],
+    rank: usize,
+    numel: usize,
+}
+
+/// Consecutive elements: where each operand starts, and how far apart its elements are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run<const N: usize> {
+    pub(crate) at: [isize; N],
+    pub(crate) step: [isize; N],
+    pub(crate) len: usize,
+}
+
+impl<const N: usize> Walk<N> {
+    /// The walk over operands of equal shapes.
+    pub(crate) fn new(layouts: [&Layout; N]) -> Walk<N> {
+        let shape = layouts[0].shape();
+        debug_assert!(layouts.iter().all(|l| l.shape() == shape));
+        Walk::over(shape, layouts.map(|l| l.offset() as isize), |d| layouts.map(|l| l.strides()[d]))
+    }
+
+    /// The walk over a shape with the strides of each dim given.
+    pub(crate) fn over(shape: Shape, offsets: [isize; N], strides: impl Fn(usize) -> [isize; N]) -> Walk<N> {
+        let mut order: [usize; MAX_RANK] = std::array::from_fn(|i| i);
+        let mut count = 0;
+        for d in 0..shape.rank() {
+            if shape.dims()[d] != 1 {
+                order[count] = d;
+                count += 1;
+            }
+        }
+        let order = &mut order[..count];
+        // Outermost first: by the stride of the first operand, ties in the order of the shape.
+        order.sort_by_key(|&d| std::cmp::Reverse(strides(d)[0].unsigned_abs()));
+        let mut walk =
+            Walk { dims: [1; MAX_RANK], strides: [[0; N]; MAX_RANK], offsets, rank: 0, numel: shape.numel() };
+        for &d in order.iter() {
+            let (n, s) = (shape.dims()[d], strides(d));
+            let outer = walk.rank.wrapping_sub(1);
+            let merges =
+                walk.rank > 0 && (0..N).all(|k| walk.strides[outer][k] == s[k].wrapping_mul(n as isize));
+            if merges {
+                walk.dims[outer] *= n;
+                walk.strides[outer] = s;
+            } else {
+                walk.dims[walk.rank] = n;
+                walk.strides[walk.rank] = s;
+                walk.rank += 1;
+            }
+        }
+        walk
+    }
+
+    /// Hands out elements `start..end` of the walk as runs.
+    pub(crate) fn runs(&self, start: usize, end: usize, mut f: impl FnMut(Run<N>)) {
+        if start >= end {
+            return;
+        }
+        let Some(last) = self.rank.checked_sub(1) else {
+            return f(Run { at: self.offsets, step: [0; N], len: 1 });
+        };
+        let step = self.strides[last];
+        let mut index = [0usize; MAX_RANK];
+        let mut rest = start;
+        for d in (0..self.rank).rev() {
+            index[d] = rest % self.dims[d];
+            rest /= self.dims[d];
+        }
+        let mut at = self.offsets;
+        for (i, strides) in index.iter().zip(&self.strides).take(self.rank) {
+            for k in 0..N {
+                at[k] += *i as isize * strides[k];
+            }
+        }
+        let mut left = end - start;
+        loop {
+            let len = (self.dims[last] - index[last]).min(left);
+            f(Run { at, step, len });
+            left -= len;
+            if left == 0 {
+                return;
+            }
+            // To the start of the next innermost row: carry outwards.
+            for k in 0..N {
+                at[k] -= index[last] as isize * step[k];
+            }
+            index[last] = 0;
+            let mut d = last;
+            while d > 0 {
+                d -= 1;
+                index[d] += 1;
+                for k in 0..N {
+                    at[k] += self.strides[d][k];
+                }
+                if index[d] < self.dims[d] {
+                    break;
+                }
+                for k in 0..N {
+                    at[k] -= self.dims[d] as isize * self.strides[d][k];
+                }
+                index[d] = 0;
+            }
+        }
+    }
+
+    /// Hands out all elements as runs, on all threads: which elements share a task depends on the shape alone.
+    pub(crate) fn parallel_runs(&self, f: impl Fn(Run<N>) + Sync) {
+        parallel_for(self.numel.div_ceil(GRAIN), |task| {
+            self.runs(task * GRAIN, ((task + 1) * GRAIN).min(self.numel), &f);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_visit_what_positions_visit() {
+        let base = Layout::contiguous(Shape::from([3, 4, 5]));
+        let views = [
+            base,
+            base.transpose(0, 2),
+            base.slice(1, 1, 2, 2),
+            base.flip(0).flip(2),
+            base.slice(0, 2, 1, 1),
+            base.slice(2, 0, 0, 1),
+        ];
+        for view in views {
+            let flat = Layout::contiguous(view.shape());
+            let walk = Walk::new([&flat, &view]);
+            let mut seen = vec![];
+            let n = view.shape().numel();
+            for (start, end) in [(0, n / 3), (n / 3, n)] {
+                walk.runs(start, end, |run| {
+                    for i in 0..run.len as isize {
+                        seen.push((
+                            (run.at[0] + i * run.step[0]) as usize,
+                            (run.at[1] + i * run.step[1]) as usize,
+                        ));
+                    }
+                });
+            }
+            let expected: Vec<_> = flat.positions().zip(view.positions()).collect();
+            assert_eq!(seen, expected, "{view:?}");
+        }
+    }
+
+    #[test]
+    fn a_permuted_dense_pair_is_one_run() {
+        let base = Layout::contiguous(Shape::from([2, 3, 4])).transpose(0, 2);
+        let mut count = 0;
+        Walk::new([&base, &base]).runs(0, 24, |run| count += run.len / 24);
+        assert_eq!(count, 1);
+    }
+}

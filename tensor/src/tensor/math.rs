@@ -1,0 +1,213 @@
+//! Elementwise ops: the methods of the tables, arithmetic with numbers, and the operators.
+
+use super::Tensor;
+use crate::op::{BinaryOp, CompareOp, PredicateOp, UnaryOp};
+use crate::{DType, Error, Kind, Number, Result, Shape};
+use std::ops;
+
+crate::op::unary::unary_methods!();
+crate::op::binary::binary_methods!();
+crate::op::compare::compare_methods!();
+crate::op::compare::predicate_methods!();
+
+impl Tensor {
+    /// A unary op of the table, chosen at run time.
+    ///
+    /// # Errors
+    /// For integers and bools, when the op has no meaning for them.
+    pub fn unary(&self, op: UnaryOp) -> Result<Tensor> {
+        self.backend().unary(op, self)
+    }
+
+    /// A binary op of the table, chosen at run time. The operands broadcast.
+    pub fn binary(&self, op: BinaryOp, rhs: &Tensor) -> Result<Tensor> {
+        let (a, b) = self.broadcast_pair(op.name(), rhs)?;
+        self.backend().binary(op, &a, &b)
+    }
+
+    /// As [`binary`](Self::binary), but reuses this tensor's memory if nobody else holds it: what gradients are
+    /// summed with.
+    pub fn binary_into(self, op: BinaryOp, rhs: &Tensor) -> Result<Tensor> {
+        self.check_same(op.name(), rhs)?;
+        if self.shape().broadcast(&rhs.shape()) != Some(self.shape()) {
+            return self.binary(op, rhs);
+        }
+        let rhs = rhs.broadcast_to(self.shape())?;
+        let device = self.device().clone();
+        device.backend().binary_into(op, self, &rhs)
+    }
+
+    /// A comparison of the table, chosen at run time. The operands broadcast; the result is bool.
+    pub fn compare(&self, op: CompareOp, rhs: &Tensor) -> Result<Tensor> {
+        let (a, b) = self.broadcast_pair(op.name(), rhs)?;
+        self.backend().compare(op, &a, &b)
+    }
+
+    /// A predicate of the table, chosen at run time; the result is bool.
+    pub fn predicate(&self, op: PredicateOp) -> Result<Tensor> {
+        self.backend().predicate(op, self)
+    }
+
+    fn broadcast_pair(&self, op: &'static str, rhs: &Tensor) -> Result<(Tensor, Tensor)> {
+        self.check_same(op, rhs)?;
+        let (lhs_shape, rhs_shape) = (self.shape(), rhs.shape());
+        let shape = lhs_shape.broadcast(&rhs_shape).ok_or_else(|| Error::shapes(op, lhs_shape, rhs_shape))?;
+        let shape = shape.checked(op)?;
+        Ok((self.broadcast_to(shape)?, rhs.broadcast_to(shape)?))
+    }
+
+    /// The tensor and the number as two operands of one dtype, by PyTorch's promotion.
+    fn with_number(&self, value: Number) -> Result<(Tensor, Tensor)> {
+        let dtype = value.promote(self.dtype());
+        Ok((self.to_dtype(dtype)?, Tensor::full(Shape::SCALAR, value, (dtype, self.device()))?))
+    }
+
+    /// `op(self, value)`; the dtype is promoted as PyTorch does, see [`Number::promote`].
+    pub fn binary_scalar(&self, op: BinaryOp, value: impl Into<Number>) -> Result<Tensor> {
+        let (a, b) = self.with_number(true_division(op, self.dtype(), value.into()))?;
+        a.binary(op, &b)
+    }
+
+    /// `op(value, self)`: the number on the left.
+    pub fn scalar_binary(&self, op: BinaryOp, value: impl Into<Number>) -> Result<Tensor> {
+        let (a, b) = self.with_number(true_division(op, self.dtype(), value.into()))?;
+        b.binary(op, &a)
+    }
+
+    /// `op(self, value)`, as bools.
+    pub fn compare_scalar(&self, op: CompareOp, value: impl Into<Number>) -> Result<Tensor> {
+        let (a, b) = self.with_number(value.into())?;
+        a.compare(op, &b)
+    }
+
+    /// `self + value`.
+    pub fn add_scalar(&self, value: impl Into<Number>) -> Result<Tensor> {
+        self.binary_scalar(BinaryOp::Add, value)
+    }
+
+    /// `self - value`.
+    pub fn sub_scalar(&self, value: impl Into<Number>) -> Result<Tensor> {
+        self.binary_scalar(BinaryOp::Sub, value)
+    }
+
+    /// `self · value`.
+    pub fn mul_scalar(&self, value: impl Into<Number>) -> Result<Tensor> {
+        self.binary_scalar(BinaryOp::Mul, value)
+    }
+
+    /// `self / value`; integers become `float32`, as in PyTorch.
+    pub fn div_scalar(&self, value: impl Into<Number>) -> Result<Tensor> {
+        self.binary_scalar(BinaryOp::Div, value)
+    }
+
+    /// `self ^ exponent`.
+    pub fn pow_scalar(&self, exponent: impl Into<Number>) -> Result<Tensor> {
+        let exponent = exponent.into();
+        match exponent.to_f64() {
+            // What `powf` gives for these, at the price of a multiplication.
+            2.0 if exponent.promote(self.dtype()) == self.dtype() && self.dtype() != DType::Bool => {
+                self.square()
+            }
+            1.0 if exponent.promote(self.dtype()) == self.dtype() => Ok(self.clone()),
+            _ => self.binary_scalar(BinaryOp::Pow, exponent),
+        }
+    }
+
+    /// `min(max(self, min), max)`; NaN stays NaN. An absent bound does not bind.
+    pub fn clamp(&self, min: Option<f64>, max: Option<f64>) -> Result<Tensor> {
+        let number = |bound: f64| match self.dtype().kind() == Kind::Int && bound.fract() == 0.0 {
+            true => Number::Int(bound as i64),
+            false => Number::Float(bound),
+        };
+        let low = min.map_or(Ok(self.clone()), |m| self.binary_scalar(BinaryOp::Maximum, number(m)))?;
+        max.map_or(Ok(low.clone()), |m| low.binary_scalar(BinaryOp::Minimum, number(m)))
+    }
+
+    /// `a` where `self` (bool) is true, else `b`. All three broadcast.
+    ///
+    /// ```
+    /// use gradus_tensor::{Device, Tensor};
+    /// # fn main() -> gradus_tensor::Result<()> {
+    /// let x = Tensor::from_slice(&[-1f32, 2.], [2], &Device::cpu())?;
+    /// let y = x.gt(&x.zeros_like()?)?.select_from(&x, &x.zeros_like()?)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [0., 2.]);
+    /// # Ok(()) }
+    /// ```
+    pub fn select_from(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        self.check_dtype("where", DType::Bool)?;
+        self.check_device("where", a)?;
+        let (a, b) = a.broadcast_pair("where", b)?;
+        let shape = self
+            .shape()
+            .broadcast(&a.shape())
+            .ok_or_else(|| Error::shapes("where", self.shape(), a.shape()))?;
+        let shape = shape.checked("where")?;
+        self.backend().select(&self.broadcast_to(shape)?, &a.broadcast_to(shape)?, &b.broadcast_to(shape)?)
+    }
+
+    /// `value` where `mask` (bool, broadcasts) is true, else `self`.
+    pub fn masked_fill(&self, mask: &Tensor, value: impl Into<Number>) -> Result<Tensor> {
+        mask.select_from(&Tensor::full(Shape::SCALAR, value, (self.dtype(), self.device()))?, self)
+    }
+
+    /// Sums away the dims that broadcasting from `shape` had stretched or added: the gradient of broadcasting.
+    pub fn sum_to(&self, shape: impl Into<Shape>) -> Result<Tensor> {
+        let shape = shape.into();
+        if shape == self.shape() {
+            return Ok(self.clone());
+        }
+        let Some(extra) = self.rank().checked_sub(shape.rank()) else {
+            return Err(Error::shapes("sum_to", self.shape(), shape));
+        };
+        let stretched = |&d: &usize| d < extra || (shape.dims()[d - extra] == 1 && self.dims()[d] != 1);
+        let dims: Vec<isize> = (0..self.rank()).filter(stretched).map(|d| d as isize).collect();
+        self.sum(dims, true)?.reshape(shape)
+    }
+}
+
+/// Integers divide as floats: the number's kind is raised, and with it the promoted dtype.
+fn true_division(op: BinaryOp, dtype: DType, value: Number) -> Number {
+    if op == BinaryOp::Div && !dtype.is_float() { Number::Float(value.to_f64()) } else { value }
+}
+
+macro_rules! operators {
+    ($($Trait:ident $method:ident $op:expr;)+) => { $(
+        impl ops::$Trait<&Tensor> for &Tensor {
+            type Output = Result<Tensor>;
+            fn $method(self, rhs: &Tensor) -> Result<Tensor> {
+                self.binary($op, rhs)
+            }
+        }
+        impl ops::$Trait<Tensor> for &Tensor {
+            type Output = Result<Tensor>;
+            fn $method(self, rhs: Tensor) -> Result<Tensor> {
+                self.binary($op, &rhs)
+            }
+        }
+        impl ops::$Trait<f64> for &Tensor {
+            type Output = Result<Tensor>;
+            fn $method(self, rhs: f64) -> Result<Tensor> {
+                self.binary_scalar($op, rhs)
+            }
+        }
+        impl ops::$Trait<&Tensor> for f64 {
+            type Output = Result<Tensor>;
+            fn $method(self, rhs: &Tensor) -> Result<Tensor> {
+                rhs.scalar_binary($op, self)
+            }
+        }
+    )+ };
+}
+operators! {
+    Add add BinaryOp::Add;
+    Sub sub BinaryOp::Sub;
+    Mul mul BinaryOp::Mul;
+    Div div BinaryOp::Div;
+}
+
+impl ops::Neg for &Tensor {
+    type Output = Result<Tensor>;
+    fn neg(self) -> Result<Tensor> {
+        self.unary(UnaryOp::Neg)
+    }
+}

@@ -1,0 +1,203 @@
+//! [`Tensor`]: an immutable n-dimensional array on one device.
+
+mod conv;
+mod create;
+mod display;
+mod index;
+mod math;
+mod matmul;
+mod nn;
+mod pool;
+mod reduce;
+mod sort;
+mod view;
+
+use crate::storage::Storage;
+use crate::{Backend, DType, Device, Element, Error, ErrorKind, Layout, Result, Scalar, Shape};
+use std::sync::Arc;
+
+/// An immutable n-dimensional array on one device. Cloning is cheap, views never copy.
+///
+/// Every op takes every layout: transposed, sliced, broadcast, flipped, empty. Binary ops broadcast as NumPy does.
+///
+/// ```
+/// use gradus_tensor::{Device, Tensor};
+/// # fn main() -> gradus_tensor::Result<()> {
+/// let x = Tensor::from_slice(&[1f32, 2., 3., 4., 5., 6.], [2, 3], &Device::cpu())?;
+/// let y = (&x.t()?.matmul(&x)? + &x.sum(0, true)?)?;
+/// assert_eq!(y.to_vec::<f32>()?, [22., 29., 36., 27., 36., 45., 32., 43., 54.]);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Tensor {
+    storage: Arc<dyn Storage>,
+    layout: Layout,
+    dtype: DType,
+}
+
+impl Tensor {
+    /// A tensor over a backend's memory: what backends end with.
+    ///
+    /// # Errors
+    /// When the layout reaches past the end of the memory.
+    pub fn from_storage(storage: impl Storage, dtype: DType, layout: Layout) -> Result<Tensor> {
+        let needed = layout.bounds().map_or(0, |(_, high)| (high + 1).saturating_mul(dtype.size()));
+        if needed > storage.bytes() {
+            return Err(Error::argument(
+                "from_storage",
+                format!("the layout reaches over {needed} bytes, the memory has {}", storage.bytes()),
+            ));
+        }
+        Ok(Tensor { storage: Arc::new(storage), layout, dtype })
+    }
+
+    /// The memory, for backends.
+    pub fn storage(&self) -> &dyn Storage {
+        &*self.storage
+    }
+
+    /// The memory to write to, if no other tensor sees it: for backends.
+    pub fn storage_mut(&mut self) -> Option<&mut dyn Storage> {
+        Arc::get_mut(&mut self.storage)
+    }
+
+    /// Whether two tensors view the same memory.
+    pub fn shares_memory_with(&self, other: &Tensor) -> bool {
+        Arc::ptr_eq(&self.storage, &other.storage)
+    }
+
+    pub(crate) fn with_layout(&self, layout: Layout) -> Tensor {
+        Tensor { storage: self.storage.clone(), layout, dtype: self.dtype }
+    }
+
+    /// How the shape maps to memory.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The shape.
+    pub fn shape(&self) -> Shape {
+        self.layout.shape()
+    }
+
+    /// The extents.
+    pub fn dims(&self) -> &[usize] {
+        self.layout.dims()
+    }
+
+    /// How many dims there are.
+    pub fn rank(&self) -> usize {
+        self.layout.rank()
+    }
+
+    /// How many elements there are.
+    pub fn numel(&self) -> usize {
+        self.shape().numel()
+    }
+
+    /// The extent of a dim, which may count from the end.
+    pub fn size(&self, dim: isize) -> Result<usize> {
+        Ok(self.dims()[self.shape().dim("size", dim)?])
+    }
+
+    /// The type of the elements.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Where it lives.
+    pub fn device(&self) -> &Device {
+        self.storage.device()
+    }
+
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        self.device().backend()
+    }
+
+    /// The elements in row-major order.
+    ///
+    /// # Errors
+    /// When `T` is not the type of the elements.
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        if T::Storage::DTYPE != self.dtype {
+            return Err(
+                ErrorKind::DTypeMismatch { op: "to_vec", lhs: self.dtype, rhs: T::Storage::DTYPE }.into()
+            );
+        }
+        let bytes = self.backend().download(self)?;
+        Ok(bytes
+            .chunks_exact(size_of::<T::Storage>())
+            .map(|b| T::load(bytemuck::pod_read_unaligned(b)))
+            .collect())
+    }
+
+    /// The only element of a tensor that has one.
+    ///
+    /// # Errors
+    /// When there are more or fewer, or `T` is not their type.
+    pub fn to_scalar<T: Element>(&self) -> Result<T> {
+        match self.to_vec::<T>()?.as_slice() {
+            [x] => Ok(*x),
+            _ => Err(Error::shape("to_scalar", self.shape(), "expected exactly one element")),
+        }
+    }
+
+    /// The only element as a double, whatever its type.
+    pub fn item(&self) -> Result<f64> {
+        if self.numel() != 1 {
+            return Err(Error::shape("item", self.shape(), "expected exactly one element"));
+        }
+        self.to_dtype(DType::F64)?.to_scalar()
+    }
+
+    /// On another device; itself if it is there already.
+    pub fn to_device(&self, device: &Device) -> Result<Tensor> {
+        if device == self.device() {
+            return Ok(self.clone());
+        }
+        device.backend().upload(&self.backend().download(self)?, self.dtype, self.shape())
+    }
+
+    /// With elements of another type; itself if they are of it already. Floats become integers by truncation.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Tensor> {
+        if dtype == self.dtype { Ok(self.clone()) } else { self.backend().copy(self, dtype) }
+    }
+
+    /// Row-major; itself if it is already.
+    pub fn contiguous(&self) -> Result<Tensor> {
+        if self.layout.is_contiguous() { Ok(self.clone()) } else { self.backend().copy(self, self.dtype) }
+    }
+
+    /// A row-major copy that shares memory with nothing.
+    pub fn copy(&self) -> Result<Tensor> {
+        self.backend().copy(self, self.dtype)
+    }
+
+    /// Errors unless both have one dtype and one device.
+    pub(crate) fn check_same(&self, op: &'static str, rhs: &Tensor) -> Result<()> {
+        if self.dtype != rhs.dtype {
+            return Err(ErrorKind::DTypeMismatch { op, lhs: self.dtype, rhs: rhs.dtype }.into());
+        }
+        self.check_device(op, rhs)
+    }
+
+    pub(crate) fn check_device(&self, op: &'static str, rhs: &Tensor) -> Result<()> {
+        // Tensors of one device have one device: the comparison of two handles is all there is to it.
+        if self.device() != rhs.device() {
+            let (lhs, rhs) = (self.device().name().to_string(), rhs.device().name().to_string());
+            return Err(ErrorKind::DeviceMismatch { op, lhs, rhs }.into());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_dtype(&self, op: &'static str, dtype: DType) -> Result<()> {
+        match dtype == self.dtype {
+            true => Ok(()),
+            false => Err(ErrorKind::DTypeMismatch { op, lhs: self.dtype, rhs: dtype }.into()),
+        }
+    }
+
+    pub(crate) fn check_float(&self, op: &'static str) -> Result<()> {
+        if self.dtype.is_float() { Ok(()) } else { Err(Error::dtype(op, self.dtype, "floats")) }
+    }
+}

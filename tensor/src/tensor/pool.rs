@@ -1,0 +1,79 @@
+//! Pooling over one to three spatial dims.
+
+use super::Tensor;
+use crate::{Error, Pool, Result, Shape, Spatial};
+
+impl Tensor {
+    /// The largest element of each window, and its flat index in the spatial plane (`int64`); NaN wins.
+    ///
+    /// # Shapes
+    /// - `self`: `[n, c, spatial…]`, results: `[n, c, windows…]`
+    pub fn max_pool_with_indices(&self, pool: impl Into<Pool>) -> Result<(Tensor, Tensor)> {
+        let pool = pool.into();
+        self.check_float("max_pool")?;
+        pool.output_shape("max_pool", self.shape())?;
+        self.backend().max_pool(self, &pool)
+    }
+
+    /// The largest element of each window of `[n, c, h, w]`; NaN wins.
+    ///
+    /// ```
+    /// use gradus_tensor::{Device, Tensor};
+    /// # fn main() -> gradus_tensor::Result<()> {
+    /// let x = Tensor::arange(0, 16, 1, &Device::cpu())?.reshape([1, 1, 4, 4])?;
+    /// assert_eq!(x.max_pool2d(2)?.to_vec::<f32>()?, [5., 7., 13., 15.]);
+    /// # Ok(()) }
+    /// ```
+    pub fn max_pool2d(&self, pool: impl Into<Pool>) -> Result<Tensor> {
+        self.check_planes("max_pool2d")?;
+        Ok(self.max_pool_with_indices(pool)?.0)
+    }
+
+    /// The mean of each window of `[n, c, h, w]`.
+    pub fn avg_pool2d(&self, pool: impl Into<Pool>) -> Result<Tensor> {
+        self.check_planes("avg_pool2d")?;
+        self.avg_pool(pool)
+    }
+
+    /// The mean of each window of `[n, c, spatial…]`.
+    pub fn avg_pool(&self, pool: impl Into<Pool>) -> Result<Tensor> {
+        let pool = pool.into();
+        self.check_float("avg_pool")?;
+        if pool.dilation != [1; 3] {
+            return Err(Error::argument("avg_pool", "an average has no dilation"));
+        }
+        pool.output_shape("avg_pool", self.shape())?;
+        self.backend().avg_pool(self, &pool)
+    }
+
+    /// Means that divide each spatial dim into `output` nearly equal windows, of `[n, c, h, w]`.
+    pub fn adaptive_avg_pool2d(&self, output: impl Into<Spatial>) -> Result<Tensor> {
+        self.check_planes("adaptive_avg_pool2d")?;
+        self.adaptive_avg_pool(output)
+    }
+
+    /// Means that divide each spatial dim into `output` nearly equal windows: window `i` of `k` runs from
+    /// `⌊i·size/k⌋` to `⌈(i+1)·size/k⌉`.
+    pub fn adaptive_avg_pool(&self, output: impl Into<Spatial>) -> Result<Tensor> {
+        const OP: &str = "adaptive_avg_pool";
+        self.check_float(OP)?;
+        let spatial = self.rank().saturating_sub(2);
+        if !(1..=3).contains(&spatial) || self.dims()[2..].contains(&0) {
+            return Err(Error::shape(
+                OP,
+                self.shape(),
+                "expected [n, c, spatial…] with elements in every plane",
+            ));
+        }
+        let mut dims = self.dims().to_vec();
+        dims[2..].copy_from_slice(&output.into().0[..spatial]);
+        self.backend().adaptive_avg_pool(self, Shape::from(dims).checked(OP)?)
+    }
+
+    fn check_planes(&self, op: &'static str) -> Result<()> {
+        match self.rank() {
+            4 => Ok(()),
+            _ => Err(Error::shape(op, self.shape(), "expected [n, c, h, w]")),
+        }
+    }
+}

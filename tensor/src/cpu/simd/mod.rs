@@ -1,1 +1,20 @@
-//! Under construction.
+//! Vectors of `f32`, the functions of [`Real`](crate::op::Real) on them, and the loops that map slices through an op.
+//!
+//! Every function is written once, in [`math`], over the small trait [`lanes::Lanes`]; an instruction set is a thin
+//! implementation of that trait. `f32` is one too, with a single lane: it gives the same bits as the vectors do, and it is the
+//! reference that they are tested against.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod half;
+mod lanes;
+mod levels;
+mod loops;
+pub mod map;
+mod math;
+mod real;
+mod scalar;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+//! [`levels!`]: one loop compiled for each instruction set, and the choice among them.
+
+/// Defines a function from an [`Isa`](crate::cpu::isa::Isa) to a loop compiled for it.
+///
+/// With `vectors`, the loop is written over a vector type `V` and compiled for every level. With `scalars`, the compiler is left to
+/// vectorise it, for AVX2 at most: the dtypes that matter less take less time to compile.
+macro_rules! levels {
+    (
+        $(#[$doc:meta])+
+        vectors fn $name:ident<$($G:ident: $Bound:path),+>($($arg:ident: $Arg:ty),+) $body:block
+    ) => {
+        $(#[$doc])+
+        fn $name<$($G: $Bound),+>(isa: Isa) -> unsafe fn($($Arg),+) {
+            unsafe fn portable<$($G: $Bound),+>($($arg: $Arg),+) {
+                type V = scalar::Plain;
+                $body
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,f16c")]
+            unsafe fn avx2<$($G: $Bound),+>($($arg: $Arg),+) {
+                type V = avx2::F32x8;
+                $body
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
+            unsafe fn avx512<$($G: $Bound),+>($($arg: $Arg),+) {
+                type V = avx512::F32x16;
+                $body
+            }
+            match isa {
+                Isa::Portable => portable::<$($G),+>,
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => avx2::<$($G),+>,
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => avx512::<$($G),+>,
+                #[cfg(not(target_arch = "x86_64"))]
+                Isa::Avx2 | Isa::Avx512 => portable::<$($G),+>,
+            }
+        }
+    };
+    (
+        $(#[$doc:meta])+
+        scalars fn $name:ident<$($G:ident: $Bound:path),+>($($arg:ident: $Arg:ty),+) $body:block
+    ) => {
+        $(#[$doc])+
+        fn $name<$($G: $Bound),+>(isa: Isa) -> unsafe fn($($Arg),+) {
+            unsafe fn portable<$($G: $Bound),+>($($arg: $Arg),+) $body
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,f16c")]
+            unsafe fn avx2<$($G: $Bound),+>($($arg: $Arg),+) $body
+            match isa {
+                Isa::Portable => portable::<$($G),+>,
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 | Isa::Avx512 => avx2::<$($G),+>,
+                #[cfg(not(target_arch = "x86_64"))]
+                Isa::Avx2 | Isa::Avx512 => portable::<$($G),+>,
+            }
+        }
+    };
+}
+pub(super) use levels;

@@ -1,0 +1,67 @@
+//! The elementary functions, once for every width.
+//!
+//! The polynomials are minimax fits, with coefficients rounded to `f32` one after the other and the rest fitted again. Each
+//! function states the error of its polynomial and the largest error found over all `f32`, in units in the last
+//! place (ulp), where multiplication and addition are fused.
+
+mod erf;
+mod exp;
+mod log;
+mod trig;
+
+pub(super) use erf::{erf, normal_cdf};
+pub(super) use exp::{exp, exp_m1, exp2, tanh};
+pub(super) use log::{ln, ln_1p, log2, log10};
+pub(super) use trig::{cos, sin};
+
+use super::lanes::{BitLanes, Lanes};
+
+/// `c₀ + c₁ x + c₂ x² + …`, by Horner's rule.
+#[inline(always)]
+fn polynomial<V: Lanes, const N: usize>(x: V, coefficients: [f32; N]) -> V {
+    let mut sum = V::splat(coefficients[N - 1]);
+    for i in (0..N - 1).rev() {
+        sum = sum.mul_add(x, V::splat(coefficients[i]));
+    }
+    sum
+}
+
+/// `1.5 · 2²³`: added to a number, it leaves the nearest integer in the low bits of the sum.
+const ROUNDING: f32 = 12_582_912.0;
+
+/// The nearest integer, for `|x| < 2²²`.
+#[inline(always)]
+pub(super) fn nearest<V: Lanes>(x: V) -> V {
+    (x + V::splat(ROUNDING)) - V::splat(ROUNDING)
+}
+
+/// The low bits of an integer `|n| < 2²²`.
+#[inline(always)]
+fn low_bits<V: Lanes>(n: V) -> V::Bits {
+    (n + V::splat(ROUNDING)).bits()
+}
+
+/// `2^n` for an integer `-127 < n < 128`.
+#[inline(always)]
+pub(super) fn power_of_2<V: Lanes>(n: V) -> V {
+    low_bits(n).shl::<23>().add(V::splat(1.0).bits()).as_float()
+}
+
+/// `|x|`.
+#[inline(always)]
+pub(super) fn abs<V: Lanes>(x: V) -> V {
+    x.bits().and(V::Bits::splat(i32::MAX)).as_float()
+}
+
+/// `|x|` with the sign of `sign`.
+#[inline(always)]
+pub(super) fn copysign<V: Lanes>(x: V, sign: V) -> V {
+    let sign_bit = sign.bits().and(V::Bits::splat(i32::MIN));
+    abs(x).bits().or(sign_bit).as_float()
+}
+
+/// `x`, or the limit it exceeds; NaN for NaN.
+#[inline(always)]
+fn clamp<V: Lanes>(x: V, low: f32, high: f32) -> V {
+    V::splat(low).larger(V::splat(high).smaller(x))
+}

@@ -1,0 +1,358 @@
+//! Every op of the tables, at every level this machine has, against the scalar formula and against double precision.
+
+use super::map::{self, Element, FloatOnly};
+use crate::cpu::isa::{self, Isa};
+use crate::op::{
+    BinaryFormula, BinaryOp, BinaryVisitor, CompareOp, PredicateOp, UnaryFormula, UnaryOp, UnaryVisitor,
+};
+use half::{bf16, f16};
+
+/// The formula of an op on one `f32`.
+struct Scalar;
+impl UnaryVisitor for Scalar {
+    type Output = fn(f32) -> f32;
+    fn visit<F: UnaryFormula>(self) -> Self::Output {
+        F::eval::<f32>
+    }
+}
+impl BinaryVisitor for Scalar {
+    type Output = fn(f32, f32) -> f32;
+    fn visit<F: BinaryFormula>(self) -> Self::Output {
+        F::eval::<f32>
+    }
+}
+
+/// Values at which formulas tend to go wrong.
+const GRID: [f32; 33] = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.5,
+    -0.5,
+    2.0,
+    -2.0,
+    3.0,
+    -3.0,
+    2.5,
+    -7.25,
+    20.0,
+    -20.0,
+    88.7,
+    -103.9,
+    1e-3,
+    -1e-3,
+    1e-38,
+    -1e-40,
+    1.4e-45,
+    -1.4e-45,
+    1e5,
+    -123456.78,
+    16777216.0,
+    1e20,
+    -1e20,
+    f32::MAX,
+    f32::MIN,
+    f32::INFINITY,
+    f32::NEG_INFINITY,
+    f32::NAN,
+    std::f32::consts::PI,
+];
+
+/// Every `stride`-th bit pattern of an `f32`.
+fn sweep(stride: usize) -> impl Iterator<Item = f32> {
+    (0..=u32::MAX).step_by(stride).map(f32::from_bits)
+}
+
+/// Bit for bit, except that any NaN equals any NaN.
+fn same(a: f32, b: f32) -> bool {
+    a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
+}
+
+/// The distance of `y` from the exact value, in units in the last place of an `f32` of that size.
+fn ulps(y: f32, exact: f64) -> f64 {
+    if (y.is_nan() && exact.is_nan()) || (y.is_infinite() && y == exact as f32) {
+        return 0.0;
+    }
+    let exponent = (((exact.to_bits() >> 52) & 0x7ff) as i32 - 1023).clamp(-126, 127);
+    let error = (f64::from(y) - exact).abs() / f64::from(exponent - 23).exp2();
+    if error.is_nan() { f64::INFINITY } else { error }
+}
+
+/// The largest error of an op in ulp, over all `f32`.
+fn bound(op: UnaryOp) -> f64 {
+    use UnaryOp::*;
+    match op {
+        Neg | Abs | Sign | Relu | Relu6 | Floor | Ceil | Round | Trunc => 0.0,
+        // One rounding: of IEEE arithmetic, or of a result in double precision.
+        Recip | Square | Sqrt | Tan | Asin | Acos | Atan | Sinh | Cosh => 0.501,
+        Exp | Log | Log2 | Log10 => 1.0,
+        Exp2 | Erf => 1.2,
+        Hardsigmoid => 1.0,
+        Expm1 | Log1p | Rsqrt => 1.5,
+        Tanh | Sin | Cos | Softplus | Logsigmoid | Hardswish => 2.0,
+        Sigmoid => 2.5,
+        Silu => 3.0,
+        Gelu => 6.0,
+        Mish => 4.0,
+        // The exponent is rounded before e to its power is taken: 2⁻²⁴ of an exponent of 88 is 88 half ulp of the power, and the
+        // polynomial in it adds its own roundings.
+        GeluTanh => 256.0,
+    }
+}
+
+/// Whether `y` is close enough to the exact value.
+///
+/// Where a subnormal, which has few bits, was multiplied by `x`, the error is that of the subnormal.
+fn accurate(op: UnaryOp, level: Isa, x: f32, y: f32, exact: f64) -> bool {
+    // Without fused multiplication and addition there are more roundings.
+    let bound = bound(op) * if level == Isa::Portable { 1.5 } else { 1.0 };
+    let subnormal = 2f64.powi(-149) * f64::from(x).abs().clamp(1.0, 128.0);
+    ulps(y, exact) <= bound || (exact.abs() < 1e-34 && (f64::from(y) - exact).abs() <= subnormal)
+}
+
+/// Checks an op at `x`: the same bits as the scalar formula if the level fuses, and close to the exact value.
+fn check_unary(op: UnaryOp, level: Isa, x: &[f32]) {
+    let (scalar, exact) = (op.dispatch(Scalar), op.scalar_f64());
+    let mut y = vec![0.0; x.len()];
+    map::unary(op, level, x, &mut y).expect("f32 is a float");
+    for (&x, &y) in x.iter().zip(&y) {
+        let (expected, exact) = (scalar(x), exact(f64::from(x)));
+        let name = op.name();
+        assert!(
+            level == Isa::Portable || same(y, expected),
+            "{level} {name}({x:e}) = {y:e}, not {expected:e}"
+        );
+        assert!(
+            accurate(op, level, x, y, exact),
+            "{level} {name}({x:e}) = {y:e}, {} ulp off",
+            ulps(y, exact)
+        );
+    }
+}
+
+#[test]
+fn unary_ops_equal_the_scalar_formula_and_are_accurate() {
+    let x: Vec<f32> = GRID.into_iter().chain(sweep(9_973)).collect();
+    for &op in UnaryOp::ALL {
+        for &level in isa::available() {
+            check_unary(op, level, &x);
+        }
+    }
+}
+
+#[test]
+#[ignore = "takes minutes: all 2^32 numbers"]
+fn unary_ops_are_accurate_everywhere() {
+    let stride = std::env::var("STRIDE").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
+    for &op in UnaryOp::ALL {
+        for &level in isa::available() {
+            let mut all = sweep(stride).peekable();
+            while all.peek().is_some() {
+                let x: Vec<f32> = all.by_ref().take(1 << 20).collect();
+                check_unary(op, level, &x);
+            }
+        }
+    }
+}
+
+#[test]
+fn binary_ops_equal_the_scalar_formula_and_are_accurate() {
+    let pairs: Vec<(f32, f32)> = GRID.iter().flat_map(|&a| GRID.map(|b| (a, b))).collect();
+    let (a, b): (Vec<f32>, Vec<f32>) = pairs.into_iter().unzip();
+    let mut y = vec![0.0; a.len()];
+    for &op in BinaryOp::ALL {
+        let (scalar, exact) = (op.dispatch(Scalar), op.scalar_f64());
+        for &level in isa::available() {
+            map::binary(op, level, &a, &b, &mut y).expect("f32 is a float");
+            for i in 0..y.len() {
+                let (a, b, y, name) = (a[i], b[i], y[i], op.name());
+                let expected = scalar(a, b);
+                assert!(
+                    level == Isa::Portable || same(y, expected),
+                    "{level} {name}({a:e}, {b:e}) = {y:e}, not {expected:e}"
+                );
+                // The quotient is rounded before it is rounded down, and the remainder is of the order of the
+                // divisor: the two steps differ in double precision.
+                if matches!(op, BinaryOp::FloorDivide | BinaryOp::Remainder) {
+                    continue;
+                }
+                let exact = exact(f64::from(a), f64::from(b));
+                assert!(ulps(y, exact) <= 3.0, "{level} {name}({a:e}, {b:e}) = {y:e}, exactly {exact:e}");
+            }
+        }
+    }
+}
+
+/// Every way of calling a binary op gives what it gives pair by pair, and nothing is written beyond the end.
+fn check_lengths<T: Element + std::fmt::Debug>(convert: impl Fn(i32) -> T) {
+    for &level in isa::available() {
+        for n in (0..68).chain([255, 1024, 1025, 2100]) {
+            let a: Vec<T> = (0..n).map(|i| convert(i * 7 % 23 - 9)).collect();
+            let b: Vec<T> = (0..n).map(|i| convert(i * 5 % 11 + 1)).collect();
+            let guard = convert(77);
+            let n = n as usize;
+            let zero = T::default();
+
+            let mut y = vec![guard; n + 3];
+            map::unary(UnaryOp::Square, level, &a, &mut y[..n]).expect("every dtype has squares");
+            assert!(y[n..].iter().all(|&y| y == guard), "{n} at {level}");
+            let mut x = a.clone();
+            map::unary_inplace(UnaryOp::Square, level, &mut x).expect("every dtype has squares");
+            assert_eq!(x, y[..n]);
+            for i in 0..n {
+                let mut one = [zero];
+                map::unary(UnaryOp::Square, level, &a[i..=i], &mut one).expect("every dtype has squares");
+                assert_eq!(one[0], x[i], "{n} at {level}");
+            }
+
+            for op in [BinaryOp::Sub, BinaryOp::Fmod] {
+                let run = |a: &[T], b: &[T]| {
+                    let mut y = vec![guard; n + 3];
+                    map::binary(op, level, a, b, &mut y[..n]).expect("every dtype subtracts");
+                    assert!(y[n..].iter().all(|&y| y == guard), "{n} at {level}");
+                    y.truncate(n);
+                    y
+                };
+                let pairwise = |a: &dyn Fn(usize) -> T, b: &dyn Fn(usize) -> T| -> Vec<T> {
+                    let mut y = vec![zero; n];
+                    for i in 0..n {
+                        map::binary(op, level, &[a(i)], &[b(i)], &mut y[i..=i])
+                            .expect("every dtype subtracts");
+                    }
+                    y
+                };
+                let expected = pairwise(&|i| a[i], &|i| b[i]);
+                assert_eq!(run(&a, &b), expected);
+                assert_eq!(run(&a, &[convert(3)]), pairwise(&|i| a[i], &|_| convert(3)));
+                assert_eq!(run(&[convert(5)], &b), pairwise(&|_| convert(5), &|i| b[i]));
+                let (mut left, mut right) = (a.clone(), b.clone());
+                map::binary_into_left(op, level, &mut left, &b).expect("every dtype subtracts");
+                map::binary_into_right(op, level, &a, &mut right).expect("every dtype subtracts");
+                assert_eq!((&left, &right), (&expected, &expected));
+            }
+
+            let mut y = vec![9u8; n + 3];
+            map::compare(CompareOp::Lt, level, &a, &b, &mut y[..n]);
+            assert!((0..n).all(|i| y[i] == u8::from(a[i] < b[i])) && y[n..] == [9; 3]);
+            map::compare(CompareOp::Ge, level, &a, &[convert(2)], &mut y[..n]);
+            assert!((0..n).all(|i| y[i] == u8::from(a[i] >= convert(2))) && y[n..] == [9; 3]);
+            map::predicate(PredicateOp::LogicalNot, level, &a, &mut y[..n]);
+            assert!((0..n).all(|i| y[i] == u8::from(a[i] == zero)) && y[n..] == [9; 3]);
+        }
+    }
+}
+
+#[test]
+fn any_length_in_place_or_repeated_gives_the_same_elements() {
+    check_lengths(|i| i as f32);
+    check_lengths(|i| f64::from(i));
+    check_lengths(|i| f16::from_f32(i as f32));
+    check_lengths(|i| bf16::from_f32(i as f32));
+    check_lengths(|i| i);
+    check_lengths(i64::from);
+    check_lengths(|i| i as i8);
+    check_lengths(|i| i as u8);
+    check_lengths(|i| i as u32);
+}
+
+#[test]
+fn doubles_equal_the_formula_bit_for_bit() {
+    let x: Vec<f64> = GRID.into_iter().map(f64::from).chain([1e300, -1e-310, 709.0, 0.1]).collect();
+    for &level in isa::available() {
+        let mut y = vec![0.0; x.len()];
+        for &op in UnaryOp::ALL {
+            map::unary(op, level, &x, &mut y).expect("f64 is a float");
+            for (&x, &y) in x.iter().zip(&y) {
+                let expected = op.scalar_f64()(x);
+                assert!(
+                    y.to_bits() == expected.to_bits() || (y.is_nan() && expected.is_nan()),
+                    "{level} {}({x:e}) = {y:e}, not {expected:e}",
+                    op.name()
+                );
+            }
+        }
+        for &op in BinaryOp::ALL {
+            for &b in &x {
+                map::binary(op, level, &x, &[b], &mut y).expect("f64 is a float");
+                for (&a, &y) in x.iter().zip(&y) {
+                    let expected = op.scalar_f64()(a, b);
+                    assert!(
+                        y.to_bits() == expected.to_bits() || (y.is_nan() && expected.is_nan()),
+                        "{level} {}({a:e}, {b:e}) = {y:e}, not {expected:e}",
+                        op.name()
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sixteen_bit_floats_are_computed_in_f32_and_rounded_once() {
+    let x: Vec<bf16> = (0..=u16::MAX).step_by(7).map(bf16::from_bits).collect();
+    let wide: Vec<f32> = x.iter().map(|&x| f32::from(x)).collect();
+    for &level in isa::available() {
+        for &op in UnaryOp::ALL {
+            let (mut y, mut expected) = (vec![bf16::ZERO; x.len()], vec![0.0; x.len()]);
+            map::unary(op, level, &x, &mut y).expect("bf16 is a float");
+            map::unary(op, level, &wide, &mut expected).expect("f32 is a float");
+            for (y, expected) in y.into_iter().zip(expected) {
+                assert!(same(f32::from(y), f32::from(bf16::from_f32(expected))), "{level} {}", op.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn integers_have_the_ops_that_stay_integers() {
+    let x = [i32::MIN, -7, -1, 0, 1, 7, i32::MAX];
+    for &level in isa::available() {
+        let mut y = x;
+        for &op in UnaryOp::ALL {
+            let result = map::unary(op, level, &x, &mut y);
+            use UnaryOp::*;
+            let expected: fn(i32) -> i32 = match op {
+                Neg => i32::wrapping_neg,
+                Abs => i32::wrapping_abs,
+                Sign => i32::signum,
+                Square => |x| x.wrapping_mul(x),
+                Relu => |x| x.max(0),
+                Floor | Ceil | Round | Trunc => |x| x,
+                _ => {
+                    assert_eq!(result, Err(FloatOnly), "{}", op.name());
+                    continue;
+                }
+            };
+            assert_eq!((result, y), (Ok(()), x.map(expected)), "{}", op.name());
+        }
+        assert_eq!(map::binary(BinaryOp::Div, level, &x, &x, &mut y), Err(FloatOnly));
+        map::binary(BinaryOp::FloorDivide, level, &x, &[-2], &mut y).expect("integers divide");
+        assert_eq!(y, [1 << 30, 3, 0, 0, -1, -4, -(1 << 30)]);
+        map::binary(BinaryOp::FloorDivide, level, &x, &[0], &mut y).expect("integers divide");
+        assert_eq!(y, [0; 7]);
+        map::binary(BinaryOp::FloorDivide, level, &x, &[-1], &mut y).expect("integers divide");
+        assert_eq!(y[0], i32::MIN);
+    }
+}
+
+#[test]
+fn questions_get_the_scalar_answer() {
+    let (mut y, mut p) = (vec![9u8; GRID.len()], vec![9u8; GRID.len()]);
+    for &level in isa::available() {
+        for &op in CompareOp::ALL {
+            for b in GRID {
+                map::compare(op, level, &GRID, &[b], &mut y);
+                assert!(
+                    GRID.iter().zip(&y).all(|(&a, &y)| y == u8::from(op.scalar(a, b))),
+                    "{} {b}",
+                    op.name()
+                );
+            }
+        }
+        for &op in PredicateOp::ALL {
+            map::predicate(op, level, &GRID, &mut p);
+            assert!(GRID.iter().zip(&p).all(|(&x, &y)| y == u8::from(op.scalar(x))), "{}", op.name());
+        }
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tensor::ErrorKind;
+
 /// A version of CUDA, such as 13.0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CudaVersion {
@@ -95,9 +97,31 @@ pub enum CudaError {
     },
 }
 
+impl From<CudaError> for tensor::Error {
+    fn from(error: CudaError) -> Self {
+        match error {
+            CudaError::OutOfMemory { index, requested, .. } => {
+                ErrorKind::OutOfMemory { device: format!("cuda:{index}"), bytes: requested }.into()
+            }
+            other => ErrorKind::Device(other.to_string()).into(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tensor_errors_say_the_same() {
+        let error = tensor::Error::from(CudaError::NoDevice);
+        assert_eq!(error.to_string(), CudaError::NoDevice.to_string());
+        let error = CudaError::OutOfMemory { index: 1, requested: 64, free: 0, total: 8 };
+        assert_eq!(
+            tensor::Error::from(error).kind(),
+            &ErrorKind::OutOfMemory { device: "cuda:1".into(), bytes: 64 }
+        );
+    }
 
     #[test]
     fn every_message_that_says_there_is_no_device_begins_so() {

@@ -29,6 +29,24 @@ pub mod memory;
 #[path = "unsupported.rs"]
 mod context;
 
+use tensor::{Device, Result};
+
 pub use context::{Context, devices, open};
 pub use error::{CudaError, CudaVersion, NEEDED};
 pub use info::DeviceInfo;
+
+/// The GPU `cuda:{index}` as a device for tensors; counted from 0.
+///
+/// # Errors
+///
+/// Why there is none and what to do. This version has no kernels, so on a machine with a GPU that is the reason:
+/// [`CudaError::KernelsNotBuilt`].
+///
+/// ```
+/// let error = gradus_kernels_cuda::device(0).unwrap_err();
+/// println!("{error}");
+/// ```
+pub fn device(index: usize) -> Result<Device> {
+    let context = open(index)?;
+    Err(CudaError::KernelsNotBuilt { device: context.info().name.clone() }.into())
+}

@@ -27,6 +27,16 @@ fn opening_twice_gives_one_context() {
 }
 
 #[test]
+fn a_gpu_without_kernels_is_no_device_for_tensors() {
+    let _turn = fake::driver();
+    let error = gradus_kernels_cuda::device(0).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no CUDA device: this version carries no CUDA kernels for the Fake GPU: run on the CPU"
+    );
+}
+
+#[test]
 fn a_gpu_beyond_the_last_is_an_error_with_the_count() {
     let _turn = fake::driver();
     assert_eq!(open(1), Err(CudaError::NoSuchDevice { index: 1, count: 1 }));

@@ -1,6 +1,6 @@
 //! What a program is told when it asks for a GPU. Runs on every machine; where there is a GPU, that is checked instead.
 
-use gradus_kernels_cuda::{CudaError, devices, open};
+use gradus_kernels_cuda::{CudaError, device, devices, open};
 
 #[test]
 fn devices_are_listed_or_the_reason_is_given() {
@@ -24,6 +24,15 @@ fn no_machine_has_that_many_gpus() {
         Ok(context) => panic!("{context:?}"),
         Err(CudaError::NoSuchDevice { index, count }) => assert!(index == 1_000_000 && count > 0),
         Err(error) => assert_eq!(Err(error), devices()),
+    }
+}
+
+#[test]
+fn a_tensor_device_is_refused_with_the_reason() {
+    let error = device(0).unwrap_err().to_string();
+    match open(0) {
+        Ok(_) => assert!(error.contains("carries no CUDA kernels"), "{error}"),
+        Err(reason) => assert_eq!(error, reason.to_string()),
     }
 }
 

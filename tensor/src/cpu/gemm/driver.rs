@@ -66,7 +66,7 @@ pub(super) fn run<T: GemmElement>(kernels: &'static Kernels<T::Acc>, problem: Pr
                 Panels::new(scratch.as_slice(), shared_width, lines.clone())
             }
         };
-        let strip = plan::strip(streamed, lines.len(), steps, blocks.depth(), streamed_width);
+        let strip = plan::strip(split, streamed, lines.len(), steps, blocks.depth(), streamed_width);
         threads::parallel_for(streamed.div_ceil(strip), |at| {
             let own = at * strip..streamed.min((at + 1) * strip); // LOOP 4
             match split {

@@ -40,7 +40,9 @@ pub(super) fn run<T: GemmElement>(
         *value = unsafe { *x.at(0, p) }.widen();
     }
     let x_values = &*x_values;
-    let chunk = (TASK / lines.cols().max(1)).next_multiple_of(16).min(LINES);
+    // Contiguous columns are read in runs as long as a task has lines.
+    let least = if lines.row_stride() == 1 { LINES / 2 } else { 16 };
+    let chunk = (TASK / lines.cols().max(1)).next_multiple_of(16).clamp(least, LINES);
     threads::parallel_for(lines.rows().div_ceil(chunk), |at| {
         let own = at * chunk..lines.rows().min((at + 1) * chunk);
         let mut sums = [T::Acc::ZERO; LINES];

@@ -1,6 +1,6 @@
 //! The table of micro-kernels of each type and instruction level: [`tile`](super::tile) instantiated.
 
-use super::tile::{self, Tile, TileFn};
+use super::tile::{self, AxpyFn, DotFn, Tile, TileFn};
 use super::vector::{Lanes, Vector};
 use crate::cpu::isa::Isa;
 
@@ -21,9 +21,9 @@ pub struct Kernels<S: 'static> {
     /// Kernels on the operands in place, likewise.
     pub(super) direct: &'static [&'static [TileFn<S>]],
     /// [`tile::dot`].
-    pub(super) dot: unsafe fn(usize, *const S, *const S) -> S,
+    pub(super) dot: DotFn<S>,
     /// [`tile::axpy`] with one row and with four.
-    pub(super) axpy: [unsafe fn(usize, *const S, *const S, isize, *mut S); 2],
+    pub(super) axpy: [AxpyFn<S>; 2],
 }
 
 /// `[[f::<1, 1>, f::<1, 2>, ..], [f::<2, 1>, ..], ..]`.

@@ -20,6 +20,8 @@ mod matrix;
 #[cfg(test)]
 mod naive;
 mod pack;
+#[cfg(target_arch = "x86_64")]
+mod pack_x86;
 mod packed;
 mod plan;
 mod scalar;

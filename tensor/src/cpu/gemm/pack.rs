@@ -1,8 +1,10 @@
 //! Packing a strided matrix: a copy where the lines lie side by side, a transpose where each line is contiguous.
 
 use super::matrix::MatRef;
-use super::scalar::GemmElement;
+use super::scalar::{GemmElement, Scalar};
 use super::source::{Block, PackSource};
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::isa::Isa;
 
 /// The rows of a matrix as lines: what A is.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +42,7 @@ impl<T: GemmElement> PackSource<T::Acc> for Cols<'_, T> {
     }
 }
 
-/// Packs the rows of `lines`.
+/// Packs the rows of `lines`. The usual widths are constants of the loops, so that a step of a panel is a few moves.
 fn pack<T: GemmElement>(lines: &MatRef<T>, block: &Block, panels: &mut [T::Acc]) {
     assert!(
         block.lines.end <= lines.rows() && block.k.end <= lines.cols(),
@@ -50,69 +52,70 @@ fn pack<T: GemmElement>(lines: &MatRef<T>, block: &Block, panels: &mut [T::Acc])
     if panels.is_empty() {
         return;
     }
-    let depth = block.k.len();
-    if lines.row_stride() == 1 {
-        return pack_side_by_side(lines, block, panels);
-    }
-    for (at, panel) in panels.chunks_exact_mut(block.width * depth).enumerate() {
-        let first = block.lines.start + at * block.width;
-        let filled = block.width.min(block.lines.end - first);
-        match (filled == block.width, block.width) {
-            (true, 4) => transpose::<T, 4>(lines, first, block.k.start, panel),
-            (true, 6) => transpose::<T, 6>(lines, first, block.k.start, panel),
-            (true, 8) => transpose::<T, 8>(lines, first, block.k.start, panel),
-            (true, 16) => transpose::<T, 16>(lines, first, block.k.start, panel),
-            (true, 24) => transpose::<T, 24>(lines, first, block.k.start, panel),
-            (true, 48) => transpose::<T, 48>(lines, first, block.k.start, panel),
-            _ => pack_any(lines, first, filled, block.k.start, block.width, panel),
+    let full = block.lines.len() / block.width;
+    let (whole, rest) = panels.split_at_mut(full * block.width * block.k.len());
+    if !whole.is_empty() {
+        match block.width {
+            4 => pack_whole::<T, 4>(lines, block, whole),
+            6 => pack_whole::<T, 6>(lines, block, whole),
+            8 => pack_whole::<T, 8>(lines, block, whole),
+            16 => pack_whole::<T, 16>(lines, block, whole),
+            24 => pack_whole::<T, 24>(lines, block, whole),
+            48 => pack_whole::<T, 48>(lines, block, whole),
+            width => {
+                for (at, panel) in whole.chunks_exact_mut(width * block.k.len()).enumerate() {
+                    pack_partly(lines, block.lines.start + at * width, width, block, panel);
+                }
+            }
         }
+    }
+    if !rest.is_empty() {
+        let first = block.lines.start + full * block.width;
+        pack_partly(lines, first, block.lines.end - first, block, rest);
     }
 }
 
-/// Steps are contiguous across lines: each panel row is a short copy. Goes along the rows of the matrix, so that memory is
-/// read in order, a few rows at a time, so that the panels stay near.
-fn pack_side_by_side<T: GemmElement>(lines: &MatRef<T>, block: &Block, panels: &mut [T::Acc]) {
-    const ROWS: usize = 8;
-    let (depth, width) = (block.k.len(), block.width);
-    for some in (0..depth).step_by(ROWS) {
-        for (at, panel) in panels.chunks_exact_mut(width * depth).enumerate() {
-            let first = block.lines.start + at * width;
-            let filled = width.min(block.lines.end - first);
-            for p in some..depth.min(some + ROWS) {
-                // SAFETY: the lines `first..first + filled` and the step are inside the matrix (asserted by `pack`), and
-                // lie side by side.
+/// All the full panels of a block.
+fn pack_whole<T: GemmElement, const W: usize>(lines: &MatRef<T>, block: &Block, panels: &mut [T::Acc]) {
+    if lines.row_stride() == 1 {
+        return copy_steps::<T, W>(lines, block, panels);
+    }
+    for (at, panel) in panels.chunks_exact_mut(W * block.k.len()).enumerate() {
+        let first = block.lines.start + at * W;
+        #[cfg(target_arch = "x86_64")]
+        if T::NATIVE && size_of::<T>() == 4 && W >= 6 && lines.col_stride() == 1 && block.isa >= Isa::Avx2 {
+            let starts = std::array::from_fn(|i| lines.at(first + i, block.k.start).cast());
+            let panel = bytemuck::cast_slice_mut(panel);
+            // SAFETY: the level has AVX2; each line has the block's steps, contiguous, of four bytes.
+            unsafe { super::pack_x86::transpose::<W>(starts, panel) };
+            continue;
+        }
+        transpose::<T, W>(lines, first, block.k.start, panel);
+    }
+}
+
+/// Lines that lie side by side: each step of a panel is a short copy. Goes along the steps of the whole block, so that
+/// memory is read in long runs, a few steps at a time, so that the panels stay near.
+fn copy_steps<T: GemmElement, const W: usize>(lines: &MatRef<T>, block: &Block, panels: &mut [T::Acc]) {
+    const STEPS: usize = 8;
+    let depth = block.k.len();
+    for some in (0..depth).step_by(STEPS) {
+        for (at, panel) in panels.chunks_exact_mut(W * depth).enumerate() {
+            let first = lines.at(block.lines.start + at * W, block.k.start + some);
+            let steps = panel[some * W..].chunks_exact_mut(W).take(STEPS);
+            for (p, step) in steps.enumerate() {
+                // SAFETY: the lines and the step are inside the matrix (asserted by `pack`), and lie side by side.
                 let values =
-                    unsafe { std::slice::from_raw_parts(lines.at(first, block.k.start + p), filled) };
-                let row = &mut panel[p * width..(p + 1) * width];
-                if filled == width {
-                    widen_fixed::<T>(values, row);
-                } else {
-                    T::widen_slice(values, &mut row[..filled]);
-                    row[filled..].fill(bytemuck::Zeroable::zeroed());
+                    unsafe { &*first.wrapping_offset(p as isize * lines.col_stride()).cast::<[T; W]>() };
+                for (wide, value) in step.iter_mut().zip(values) {
+                    *wide = value.widen();
                 }
             }
         }
     }
 }
 
-/// `widen_slice` with the usual widths as constants, so that each becomes a few vector moves.
-#[inline(always)]
-fn widen_fixed<T: GemmElement>(values: &[T], wide: &mut [T::Acc]) {
-    #[inline(always)]
-    fn fixed<T: GemmElement, const W: usize>(values: &[T], wide: &mut [T::Acc]) {
-        for i in 0..W {
-            wide[i] = values[i].widen();
-        }
-    }
-    match wide.len() {
-        8 => fixed::<T, 8>(&values[..8], &mut wide[..8]),
-        16 => fixed::<T, 16>(&values[..16], &mut wide[..16]),
-        48 => fixed::<T, 48>(&values[..48], &mut wide[..48]),
-        _ => T::widen_slice(values, wide),
-    }
-}
-
-/// A full panel of `W` lines.
+/// A full panel, value by value.
 fn transpose<T: GemmElement, const W: usize>(
     lines: &MatRef<T>,
     first: usize,
@@ -130,19 +133,18 @@ fn transpose<T: GemmElement, const W: usize>(
 }
 
 /// Any panel: `filled` lines, then padding.
-fn pack_any<T: GemmElement>(
+fn pack_partly<T: GemmElement>(
     lines: &MatRef<T>,
     first: usize,
     filled: usize,
-    k: usize,
-    width: usize,
+    block: &Block,
     panel: &mut [T::Acc],
 ) {
-    for (p, row) in panel.chunks_exact_mut(width).enumerate() {
-        for (i, value) in row[..filled].iter_mut().enumerate() {
+    for (p, step) in panel.chunks_exact_mut(block.width).enumerate() {
+        for (i, value) in step[..filled].iter_mut().enumerate() {
             // SAFETY: the line and the step are inside the matrix (asserted by `pack`).
-            *value = unsafe { *lines.at(first + i, k + p) }.widen();
+            *value = unsafe { *lines.at(first + i, block.k.start + p) }.widen();
         }
-        row[filled..].fill(bytemuck::Zeroable::zeroed());
+        step[filled..].fill(T::Acc::ZERO);
     }
 }

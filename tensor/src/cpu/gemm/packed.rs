@@ -140,8 +140,8 @@ pub(super) fn pack_all<S: Scalar>(
     let (width, steps) = (side.width(kernels), source.steps());
     let blocks = plan::k_blocks(steps, kernels.kc);
     let padded = lines.len().next_multiple_of(width);
-    // Tasks of 16 Ki values or so.
-    let group = (16 * 1024 / (width * blocks.depth().max(1))).max(1) * width;
+    // Tasks of 64 Ki values or so: wide enough that rows of a matrix are read in long runs.
+    let group = (64 * 1024 / (width * blocks.depth().max(1))).max(1) * width;
     let groups = lines.len().div_ceil(group);
     assert_eq!(panels.len(), padded * steps, "the panels hold all steps of the lines");
     let place = Place(panels.as_mut_ptr());

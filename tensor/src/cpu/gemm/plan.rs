@@ -62,12 +62,24 @@ const STRIP: usize = 96 * 1024;
 
 /// The length of the strips that `len` lines are cut into, a multiple of `width`.
 ///
-/// `other` is the length of the other side and `depth` that of a block of k.
-pub(super) fn strip(len: usize, other: usize, steps: usize, depth: usize, width: usize) -> usize {
+/// `other` is the length of the other side and `depth` that of a block of k. Strips of columns are the wider, since each
+/// step of B is usually a contiguous run as long as the strip.
+pub(super) fn strip(
+    split: Split,
+    len: usize,
+    other: usize,
+    steps: usize,
+    depth: usize,
+    width: usize,
+) -> usize {
     let products = len.saturating_mul(other).saturating_mul(steps);
     let wanted = (products / TASK).clamp(1, TASKS);
     let most = (STRIP / depth.max(1) / width).max(1).min(256_usize.div_ceil(width)) * width;
-    let least = (24_usize.div_ceil(width) * width).min(most);
+    let least = match split {
+        Split::Rows => 24_usize,
+        Split::Cols => 64,
+    };
+    let least = least.next_multiple_of(width).min(most);
     let strip = len.div_ceil(wanted).next_multiple_of(width).clamp(least, most);
     // Strips of equal length, rather than a short one at the end.
     len.div_ceil(len.div_ceil(strip)).next_multiple_of(width)

@@ -19,10 +19,15 @@ pub(super) struct Scratch<S> {
 }
 
 impl<S: bytemuck::Pod> Scratch<S> {
-    /// Takes the thread's most recently used buffer, grown if need be.
+    /// Takes the smallest of the thread's buffers that suffices, or grows the largest.
     pub(super) fn new(len: usize) -> Self {
-        let mut lines = FREE.with_borrow_mut(|free| free.pop()).unwrap_or_default();
         let needed = (len * size_of::<S>()).div_ceil(size_of::<Line>());
+        let mut lines = FREE.with_borrow_mut(|free| {
+            let fitting = free.iter().enumerate().filter(|(_, lines)| lines.len() >= needed);
+            let best = fitting.min_by_key(|(_, lines)| lines.len());
+            let best = best.or_else(|| free.iter().enumerate().max_by_key(|(_, lines)| lines.len()));
+            best.map(|(at, _)| at).map(|at| free.swap_remove(at)).unwrap_or_default()
+        });
         if lines.len() < needed {
             // The old bytes mean nothing: a fresh buffer spares their copy.
             lines = vec![Line([0; 64]); needed];

@@ -1,20 +1,20 @@
-//! Products too small to pack: the micro-kernels read both operands where they are.
+//! Products too small to pack: the micro-kernels read A where it is, and B too if its rows are contiguous.
 
 use super::epilogue::{Beta, Epilogue};
 use super::kernel::Kernels;
 use super::matrix::{MatRef, Target};
+use super::pack::Cols;
 use super::scalar::GemmElement;
+use super::scratch::Scratch;
+use super::source::{Block, PackSource};
 use super::tile::Tile;
 
 /// The most products `m·n·k` for which packing does not pay.
-const SMALL: usize = 40 * 40 * 40;
+const SMALL: usize = 96 * 96 * 96;
 
 /// Whether [`run`] can do this product, and should.
 pub(super) fn suits<T: GemmElement>(a: &MatRef<T>, b: &MatRef<T>, c: &Target<T>) -> bool {
-    T::NATIVE
-        && c.col == 1
-        && (b.col_stride() == 1 || b.cols() == 1)
-        && a.rows().saturating_mul(b.cols()).saturating_mul(a.cols()) <= SMALL
+    T::NATIVE && c.col == 1 && a.rows().saturating_mul(b.cols()).saturating_mul(a.cols()) <= SMALL
 }
 
 /// `C = epilogue(beta·C + A·B)` on the calling thread, where [`suits`] says so.
@@ -26,27 +26,39 @@ pub(super) fn run<T: GemmElement>(
     beta: Beta,
     epilogue: &Epilogue<T>,
 ) {
-    assert!(suits(a, b, &c), "a small product has contiguous rows in B and C");
-    let (m, n) = (a.rows(), b.cols());
+    assert!(suits(a, b, &c), "a small product has contiguous rows in C");
+    let (m, n, k) = (a.rows(), b.cols(), a.cols());
+    let in_place = b.col_stride() == 1 || n == 1;
+    let mut scratch = Scratch::<T::Acc>::new(if in_place { 0 } else { n.next_multiple_of(kernels.nr) * k });
+    if !in_place {
+        let block = Block { k: 0..k, lines: 0..n, width: kernels.nr, isa: kernels.isa };
+        Cols(*b).pack(&block, scratch.as_mut_slice());
+    }
+    let panels = scratch.as_slice();
     for j in (0..n).step_by(kernels.nr) {
         let width = kernels.nr.min(n - j);
         let vectors = width.div_ceil(kernels.lanes);
+        let (b, b_step) = if in_place {
+            (b.at(0, j).cast::<T::Acc>(), b.row_stride())
+        } else {
+            (panels[j * k..].as_ptr(), kernels.nr as isize)
+        };
         for i in (0..m).step_by(kernels.mr) {
             let height = kernels.mr.min(m - i);
             let tile = Tile {
-                k: a.cols(),
+                k,
                 a: a.at(i, 0).cast(),
                 a_row: a.row_stride(),
                 a_step: a.col_stride(),
-                b: b.at(0, j).cast(),
-                b_step: b.row_stride(),
+                b,
+                b_step,
                 c: c.at(i, j).cast(),
                 c_row: c.row,
                 last: width - (vectors - 1) * kernels.lanes,
                 add: beta == Beta::One,
             };
-            // SAFETY: `T` is the kernels' type (`suits`). The tile lies inside the three matrices, and B and C have
-            // contiguous rows; C belongs to the caller.
+            // SAFETY: `T` is the kernels' type (`suits`). The tile lies inside the three matrices, or in panels of `k`
+            // steps; B and C have contiguous rows; C belongs to the caller.
             unsafe { kernels.direct[height - 1][vectors - 1](&tile) }
         }
     }

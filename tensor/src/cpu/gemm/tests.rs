@@ -244,6 +244,49 @@ fn every_combination_of_layouts_is_accepted() {
 }
 
 #[test]
+fn a_shared_operand_too_large_to_pack_at_once_is_packed_in_parts() {
+    check::<f32>([35, 34, 125_000], [Lie::Rows; 3], Beta::One, 2, false);
+}
+
+#[test]
+fn packing_writes_every_layout_as_panels() {
+    fn check<T: GemmElement>(from: impl Fn(usize) -> T) {
+        let (rows, cols) = (101, 60);
+        for lie in LIES {
+            let (len, offset, strides) = place(lie, rows, cols);
+            let data: Vec<T> = (0..len).map(&from).collect();
+            let matrix = MatRef::new(&data, offset, [rows, cols], strides);
+            for (width, k, lines) in [4, 5, 6, 8, 16, 24, 48]
+                .into_iter()
+                .flat_map(|width| [(width, 0..60, 0..101), (width, 7..24, 3..100), (width, 59..60, 90..91)])
+            {
+                for level in isa::available() {
+                    let block = Block { k: k.clone(), lines: lines.clone(), width, isa: *level };
+                    let mut panels = vec![from(3).widen(); block.volume()];
+                    Rows(matrix).pack(&block, &mut panels);
+                    for (at, value) in panels.iter().enumerate() {
+                        let (panel, rest) = (at / (width * k.len()), at % (width * k.len()));
+                        let (line, step) =
+                            (lines.start + panel * width + rest % width, k.start + rest / width);
+                        let place = offset as isize + line as isize * strides[0] + step as isize * strides[1];
+                        let expected =
+                            if line < lines.end { data[place as usize].widen() } else { T::Acc::ZERO };
+                        assert!(
+                            *value == expected,
+                            "{lie:?} width {width} {level:?} k {k:?} lines {lines:?} at {at}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+    check(|i| i as f32);
+    check(|i| i as f64);
+    check(|i| i as i32);
+    check(|i| bf16::from_f32((i % 256) as f32));
+}
+
+#[test]
 fn integers_wrap() {
     fn check<T: GemmElement + PartialEq + std::fmt::Debug>(
         from: impl Fn(u64) -> T,

@@ -41,6 +41,12 @@ pub(super) struct Tile<S> {
 /// The instructions that it was compiled for must exist, and the pointers of the tile be valid for what the tile says.
 pub(super) type TileFn<S> = unsafe fn(&Tile<S>);
 
+/// [`dot`] for some vectors.
+pub(super) type DotFn<S> = unsafe fn(usize, *const S, *const S) -> S;
+
+/// [`axpy`] for some vectors and number of rows.
+pub(super) type AxpyFn<S> = unsafe fn(usize, *const S, *const S, isize, *mut S);
+
 /// Adds one step: the outer product of R broadcasts from `a` and N vectors from `b`.
 #[inline(always)]
 unsafe fn step<V: Vector, const R: usize, const N: usize, const PARTIAL: bool>(

@@ -9,6 +9,7 @@
 //! a natural memory order (channels-last), the backend is free to choose it.
 
 use crate::op::{ArgOp, BinaryOp, CompareOp, PredicateOp, ReduceOp, ScanOp, UnaryOp};
+pub use crate::rnn::{RnnGrads, RnnInputs, RnnKind, RnnOutputs, RnnSpec};
 use crate::shape::MAX_RANK;
 use crate::{Conv, DType, Layout, MemoryStats, Number, Pool, Result, Shape, Tensor, composed};
 
@@ -53,90 +54,6 @@ pub enum Distribution {
         /// Bound above.
         high: i64,
     },
-}
-
-/// Which gate equations a recurrent layer uses.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum RnnKind {
-    /// `h' = tanh(W x + b + U h + c)`.
-    Tanh,
-    /// `h' = relu(W x + b + U h + c)`.
-    Relu,
-    /// Gates in the order i, f, g, o.
-    Lstm,
-    /// Gates in the order r, z, n, with `n = tanh(Wx + b + r · (Uh + c))`.
-    Gru,
-}
-
-impl RnnKind {
-    /// How many blocks of `hidden` rows the weights have.
-    pub fn gates(self) -> usize {
-        match self {
-            RnnKind::Tanh | RnnKind::Relu => 1,
-            RnnKind::Lstm => 4,
-            RnnKind::Gru => 3,
-        }
-    }
-}
-
-/// One layer and direction of a recurrent network over a whole sequence.
-#[derive(Clone, Copy, Debug)]
-pub struct RnnSpec {
-    /// The gate equations.
-    pub kind: RnnKind,
-    /// Whether time runs from the last step to the first.
-    pub reverse: bool,
-}
-
-/// The operands of one recurrent layer and direction.
-#[derive(Clone, Debug)]
-pub struct RnnInputs {
-    /// `[t, n, input]`.
-    pub x: Tensor,
-    /// `[n, hidden]`.
-    pub h0: Tensor,
-    /// `[n, hidden]`, for an LSTM.
-    pub c0: Option<Tensor>,
-    /// `[gates * hidden, input]`.
-    pub weight_ih: Tensor,
-    /// `[gates * hidden, hidden]`.
-    pub weight_hh: Tensor,
-    /// `[gates * hidden]`.
-    pub bias_ih: Option<Tensor>,
-    /// `[gates * hidden]`.
-    pub bias_hh: Option<Tensor>,
-}
-
-/// What a recurrent layer computes.
-#[derive(Clone, Debug)]
-pub struct RnnOutputs {
-    /// The hidden state after each step, at the step's place in time: `[t, n, hidden]`.
-    pub output: Tensor,
-    /// The hidden state after the last step taken: `[n, hidden]`.
-    pub h_n: Tensor,
-    /// The cell state after the last step taken, for an LSTM: `[n, hidden]`.
-    pub c_n: Option<Tensor>,
-    /// What the backward pass needs, as this backend likes it; empty unless asked for.
-    pub saved: Vec<Tensor>,
-}
-
-/// Gradients of the operands of a recurrent layer, in the order of [`RnnInputs`].
-#[derive(Clone, Debug)]
-pub struct RnnGrads {
-    /// `[t, n, input]`.
-    pub x: Tensor,
-    /// `[n, hidden]`.
-    pub h0: Tensor,
-    /// `[n, hidden]`, for an LSTM.
-    pub c0: Option<Tensor>,
-    /// As the weight.
-    pub weight_ih: Tensor,
-    /// As the weight.
-    pub weight_hh: Tensor,
-    /// As the bias; absent where the bias is.
-    pub bias_ih: Option<Tensor>,
-    /// As the bias; absent where the bias is.
-    pub bias_hh: Option<Tensor>,
 }
 
 /// Hyperparameters of one fused SGD step, PyTorch's names.
@@ -393,6 +310,25 @@ pub trait Backend: Send + Sync + 'static {
     /// `x · weightᵀ + bias`: `[…, in] · [out, in] (+ [out]) -> […, out]`.
     fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         composed::linear(x, weight, bias)
+    }
+
+    /// One layer and direction of a recurrent network over a whole sequence; `training` asks for what
+    /// [`rnn_backward`](Self::rnn_backward) needs to be [`saved`](RnnOutputs::saved).
+    fn rnn(&self, spec: RnnSpec, inputs: &RnnInputs, training: bool) -> Result<RnnOutputs> {
+        composed::rnn(spec, inputs, training)
+    }
+
+    /// The gradients of [`rnn`](Self::rnn), from those of its outputs; an absent one is zero.
+    fn rnn_backward(
+        &self,
+        spec: RnnSpec,
+        inputs: &RnnInputs,
+        outputs: &RnnOutputs,
+        grad_output: Option<&Tensor>,
+        grad_h_n: Option<&Tensor>,
+        grad_c_n: Option<&Tensor>,
+    ) -> Result<RnnGrads> {
+        composed::rnn_backward(spec, inputs, outputs, grad_output, grad_h_n, grad_c_n)
     }
 
     /// One SGD step: the new parameter and momentum buffer (absent without momentum).

@@ -9,6 +9,7 @@ mod matmul;
 mod nn;
 mod pool;
 mod reduce;
+pub(crate) mod rnn;
 mod sort;
 mod view;
 

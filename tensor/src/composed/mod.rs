@@ -1,6 +1,10 @@
 //! The provided methods of [`Backend`](crate::Backend), made of required ones: correct everywhere, the measure of
 //! every fused kernel, and what higher derivatives are taken through.
 
+mod rnn;
+
+pub use rnn::{rnn, rnn_backward};
+
 use crate::backend::{AdamStep, SgdStep};
 use crate::op::BinaryOp;
 use crate::{Result, Tensor};

@@ -1,0 +1,71 @@
+//! Recurrent layers over whole sequences.
+
+use crate::{Error, Result, RnnGrads, RnnInputs, RnnOutputs, RnnSpec, Tensor};
+
+/// One layer and direction of a recurrent network over a whole sequence. `training` keeps what [`rnn_backward`] needs.
+///
+/// # Shapes
+/// - `x`: `[t, n, input]`, output: `[t, n, hidden]`; the states are `[n, hidden]`
+/// - with no steps the output is empty and the final states are the initial ones
+///
+/// # Errors
+/// When an operand's shape, dtype or device does not fit, see [`RnnInputs::sizes`].
+///
+/// ```
+/// use gradus_tensor::{Device, RnnInputs, RnnKind, RnnSpec, Tensor, rnn};
+/// # fn main() -> gradus_tensor::Result<()> {
+/// let cpu = &Device::cpu();
+/// let inputs = RnnInputs {
+///     x: Tensor::ones([5, 2, 3], cpu)?,
+///     h0: Tensor::zeros([2, 4], cpu)?,
+///     c0: None,
+///     weight_ih: Tensor::zeros([12, 3], cpu)?,
+///     weight_hh: Tensor::zeros([12, 4], cpu)?,
+///     bias_ih: Some(Tensor::ones([12], cpu)?),
+///     bias_hh: None,
+/// };
+/// let y = rnn(RnnSpec { kind: RnnKind::Gru, reverse: false }, &inputs, false)?;
+/// assert_eq!(y.output.dims(), [5, 2, 4]);
+/// assert_eq!(y.h_n.dims(), [2, 4]);
+/// # Ok(()) }
+/// ```
+pub fn rnn(spec: RnnSpec, inputs: &RnnInputs, training: bool) -> Result<RnnOutputs> {
+    inputs.sizes(spec.kind)?;
+    inputs.x.backend().rnn(spec, inputs, training)
+}
+
+/// The gradients of [`rnn`] from those of its outputs; an absent one is zero.
+///
+/// # Errors
+/// When an operand's or a gradient's shape, dtype or device does not fit, or `outputs` were computed without `training`.
+pub fn rnn_backward(
+    spec: RnnSpec,
+    inputs: &RnnInputs,
+    outputs: &RnnOutputs,
+    grad_output: Option<&Tensor>,
+    grad_h_n: Option<&Tensor>,
+    grad_c_n: Option<&Tensor>,
+) -> Result<RnnGrads> {
+    const OP: &str = "rnn_backward";
+    inputs.sizes(spec.kind)?;
+    let of = [
+        ("output", grad_output, Some(&outputs.output)),
+        ("h_n", grad_h_n, Some(&outputs.h_n)),
+        ("c_n", grad_c_n, outputs.c_n.as_ref()),
+    ];
+    for (name, grad, output) in of {
+        let Some(grad) = grad else { continue };
+        let Some(output) = output else {
+            return Err(Error::argument(
+                OP,
+                format!("got a gradient of {name}, which the layer does not have"),
+            ));
+        };
+        output.check_same(OP, grad)?;
+        if output.shape() != grad.shape() {
+            return Err(Error::shapes(OP, output.shape(), grad.shape())
+                .hint(format!("the gradient of {name} has the shape of {name}")));
+        }
+    }
+    inputs.x.backend().rnn_backward(spec, inputs, outputs, grad_output, grad_h_n, grad_c_n)
+}

@@ -24,10 +24,6 @@ impl Array {
         Array { shape: shape.to_vec(), values: Values::F64(values) }
     }
 
-    pub(crate) fn numel(&self) -> usize {
-        self.shape.iter().product()
-    }
-
     pub(crate) fn is_float(&self) -> bool {
         matches!(self.values, Values::F32(_) | Values::F64(_))
     }

@@ -3,7 +3,8 @@
 /// Defines a function from an [`Isa`](crate::cpu::isa::Isa) to a loop compiled for it.
 ///
 /// With `vectors`, the loop is written over a vector type `V` and compiled for every level. With `scalars`, the compiler is left to
-/// vectorise it, for AVX2 at most: the dtypes that matter less take less time to compile.
+/// vectorise it, for AVX2 at most; with `once`, for the portable level only: memory is what these loops wait for, and they
+/// are many to compile.
 macro_rules! levels {
     (
         $(#[$doc:meta])+
@@ -55,6 +56,16 @@ macro_rules! levels {
                 #[cfg(not(target_arch = "x86_64"))]
                 Isa::Avx2 | Isa::Avx512 => portable::<$($G),+>,
             }
+        }
+    };
+    (
+        $(#[$doc:meta])+
+        once fn $name:ident<$($G:ident: $Bound:path),+>($($arg:ident: $Arg:ty),+) $body:block
+    ) => {
+        $(#[$doc])+
+        fn $name<$($G: $Bound),+>() -> unsafe fn($($Arg),+) {
+            unsafe fn portable<$($G: $Bound),+>($($arg: $Arg),+) $body
+            portable::<$($G),+>
         }
     };
 }

@@ -64,7 +64,7 @@ levels! {
 
 levels! {
     /// The loop of a unary formula over integers.
-    scalars fn unary_int<T: Integer, F: UnaryIntFormula>(x: *const T, y: *mut T, n: usize) {
+    once fn unary_int<T: Integer, F: UnaryIntFormula>(x: *const T, y: *mut T, n: usize) {
         // SAFETY: the caller's promise is the same.
         unsafe { map_blocks(x, y, n, F::eval::<T>) }
     }
@@ -72,7 +72,7 @@ levels! {
 
 levels! {
     /// The loop of a binary formula over integers.
-    scalars fn binary_int<T: Integer, F: BinaryIntFormula>(
+    once fn binary_int<T: Integer, F: BinaryIntFormula>(
         a: *const T, a_step: usize, b: *const T, b_step: usize, y: *mut T, n: usize
     ) {
         // SAFETY: the caller's promise is the same.
@@ -82,7 +82,7 @@ levels! {
 
 levels! {
     /// The loop of a comparison.
-    scalars fn compare<T: Comparable, F: CompareFormula>(
+    once fn compare<T: Comparable, F: CompareFormula>(
         a: *const T, a_step: usize, b: *const T, b_step: usize, y: *mut u8, n: usize
     ) {
         // SAFETY: the caller's promise is the same.
@@ -92,7 +92,7 @@ levels! {
 
 levels! {
     /// The loop of a predicate.
-    scalars fn predicate<T: Comparable, F: PredicateFormula>(x: *const T, y: *mut u8, n: usize) {
+    once fn predicate<T: Comparable, F: PredicateFormula>(x: *const T, y: *mut u8, n: usize) {
         // SAFETY: the caller's promise is the same.
         unsafe { map_blocks(x, y, n, |x| u8::from(F::eval(x))) }
     }
@@ -122,7 +122,7 @@ impl UnaryVisitor for Choose<f64> {
 impl<T: Integer> UnaryIntVisitor for Choose<T> {
     type Output = Unary<T>;
     fn visit<F: UnaryIntFormula>(self) -> Self::Output {
-        unary_int::<T, F>(self.0)
+        unary_int::<T, F>()
     }
 }
 
@@ -143,21 +143,21 @@ impl BinaryVisitor for Choose<f64> {
 impl<T: Integer> BinaryIntVisitor for Choose<T> {
     type Output = Binary<T>;
     fn visit<F: BinaryIntFormula>(self) -> Self::Output {
-        binary_int::<T, F>(self.0)
+        binary_int::<T, F>()
     }
 }
 
 impl<T: Comparable> CompareVisitor for Choose<T> {
     type Output = Binary<T, u8>;
     fn visit<F: CompareFormula>(self) -> Self::Output {
-        compare::<T, F>(self.0)
+        compare::<T, F>()
     }
 }
 
 impl<T: Comparable> PredicateVisitor for Choose<T> {
     type Output = Unary<T, u8>;
     fn visit<F: PredicateFormula>(self) -> Self::Output {
-        predicate::<T, F>(self.0)
+        predicate::<T, F>()
     }
 }
 

@@ -150,29 +150,6 @@ fn check(isa: Isa) {
     assert!(isa::available().contains(&isa), "this machine lacks {isa}");
 }
 
-/// The loops that are the same for every type with comparisons of its own.
-macro_rules! questions {
-    () => {
-        unsafe fn compare(
-            op: CompareOp,
-            isa: Isa,
-            a: (*const Self, usize),
-            b: (*const Self, usize),
-            y: *mut u8,
-            n: usize,
-        ) {
-            let run: Binary<Self, u8> = op.dispatch(Choose::<Self>(isa, PhantomData));
-            // SAFETY: the caller's promise is the same.
-            unsafe { run(a.0, a.1, b.0, b.1, y, n) }
-        }
-        unsafe fn predicate(op: PredicateOp, isa: Isa, x: *const Self, y: *mut u8, n: usize) {
-            let run: Unary<Self, u8> = op.dispatch(Choose::<Self>(isa, PhantomData));
-            // SAFETY: the caller's promise is the same.
-            unsafe { run(x, y, n) }
-        }
-    };
-}
-
 /// The loops of a type that computes with itself: `$dispatch` gives an op's loop or an error.
 macro_rules! native {
     ($($T:ident)+, |$op:ident, $choose:ident| $dispatch:expr) => { $(
@@ -198,7 +175,23 @@ macro_rules! native {
                 unsafe { run(a.0, a.1, b.0, b.1, y, n) };
                 Ok(())
             }
-            questions! {}
+            unsafe fn compare(
+                op: CompareOp,
+                isa: Isa,
+                a: (*const Self, usize),
+                b: (*const Self, usize),
+                y: *mut u8,
+                n: usize,
+            ) {
+                let run: Binary<Self, u8> = op.dispatch(Choose::<Self>(isa, PhantomData));
+                // SAFETY: the caller's promise is the same.
+                unsafe { run(a.0, a.1, b.0, b.1, y, n) }
+            }
+            unsafe fn predicate(op: PredicateOp, isa: Isa, x: *const Self, y: *mut u8, n: usize) {
+                let run: Unary<Self, u8> = op.dispatch(Choose::<Self>(isa, PhantomData));
+                // SAFETY: the caller's promise is the same.
+                unsafe { run(x, y, n) }
+            }
         }
     )+ };
 }
@@ -254,7 +247,41 @@ macro_rules! widened {
                 }
                 Ok(())
             }
-            questions! {}
+            unsafe fn compare(
+                op: CompareOp,
+                isa: Isa,
+                a: (*const Self, usize),
+                b: (*const Self, usize),
+                y: *mut u8,
+                n: usize,
+            ) {
+                if n == 0 {
+                    return;
+                }
+                let run: Binary<f32, u8> = op.dispatch(Choose::<f32>(isa, PhantomData));
+                let (mut left, mut right) = ([0.0f32; BLOCK], [0.0f32; BLOCK]);
+                for start in (0..n).step_by(BLOCK) {
+                    let len = BLOCK.min(n - start);
+                    // SAFETY: the caller's promise, for the part from `start` on; a repeated operand has one element.
+                    unsafe {
+                        widen_operand(a, start, &mut left[..len]);
+                        widen_operand(b, start, &mut right[..len]);
+                        run(left.as_ptr(), a.1, right.as_ptr(), b.1, y.add(start), len);
+                    }
+                }
+            }
+            unsafe fn predicate(op: PredicateOp, isa: Isa, x: *const Self, y: *mut u8, n: usize) {
+                let run: Unary<f32, u8> = op.dispatch(Choose::<f32>(isa, PhantomData));
+                let mut wide = [0.0f32; BLOCK];
+                for start in (0..n).step_by(BLOCK) {
+                    let len = BLOCK.min(n - start);
+                    // SAFETY: the caller's promise, for the part from `start` on.
+                    unsafe {
+                        widen_operand((x, 1), start, &mut wide[..len]);
+                        run(wide.as_ptr(), y.add(start), len);
+                    }
+                }
+            }
         }
     )+ };
 }

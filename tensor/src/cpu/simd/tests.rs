@@ -157,6 +157,30 @@ fn unary_ops_are_accurate_everywhere() {
 }
 
 #[test]
+#[ignore = "prints the largest error and the time of every op"]
+fn unary_ops_in_numbers() {
+    let x: Vec<f32> = sweep(997).collect();
+    let small: Vec<f32> = (0..1 << 18).map(|i| (i * 7919 % 1000) as f32 / 250.0 - 2.0).collect();
+    for &op in UnaryOp::ALL {
+        for &level in isa::available() {
+            let mut y = vec![0.0; x.len()];
+            map::unary(op, level, &x, &mut y).expect("f32 is a float");
+            let errors = x.iter().zip(&y).map(|(&x, &y)| (ulps(y, op.scalar_f64()(f64::from(x))), x));
+            let (worst, at) = errors.max_by(|a, b| a.0.total_cmp(&b.0)).expect("there are numbers");
+
+            let mut y = vec![0.0; small.len()];
+            let times = (0..20).map(|_| {
+                let start = std::time::Instant::now();
+                map::unary(op, level, &small, &mut y).expect("f32 is a float");
+                start.elapsed()
+            });
+            let best = times.min().expect("it ran");
+            println!("{:12} {level:8} {worst:8.3} ulp at {at:e}, {best:?} for 256K", op.name());
+        }
+    }
+}
+
+#[test]
 fn binary_ops_equal_the_scalar_formula_and_are_accurate() {
     let pairs: Vec<(f32, f32)> = GRID.iter().flat_map(|&a| GRID.map(|b| (a, b))).collect();
     let (a, b): (Vec<f32>, Vec<f32>) = pairs.into_iter().unzip();

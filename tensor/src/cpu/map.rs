@@ -1,10 +1,12 @@
 //! Elementwise kernels over slices, by dtype.
 
 use crate::cpu::isa::Isa;
+use crate::cpu::simd::map;
 use crate::op::binary::{BinaryIntFormula, BinaryIntVisitor};
 use crate::op::unary::{UnaryIntFormula, UnaryIntVisitor};
 use crate::op::{BinaryOp, CompareOp, PredicateOp, UnaryOp};
 use crate::{Bool, DType, Error, Kind, Result, Scalar};
+use half::{bf16, f16};
 
 /// What a kernel reads: elements, or one element for all.
 #[derive(Clone, Copy)]
@@ -13,13 +15,25 @@ pub(crate) enum Operand<'a, T> {
     Scalar(T),
 }
 
-impl<T: Copy> Operand<'_, T> {
-    fn at(&self, i: usize) -> T {
-        match self {
-            Operand::Slice(s) => s[i],
-            Operand::Scalar(x) => *x,
-        }
+impl<T: bytemuck::Pod> Operand<'_, T> {
+    /// The elements as `E`, which is the same type or, for bools, their byte.
+    fn elements<E: bytemuck::Pod>(&self) -> &[E] {
+        bytemuck::cast_slice(match self {
+            Operand::Slice(s) => s,
+            Operand::Scalar(x) => std::slice::from_ref(x),
+        })
     }
+}
+
+/// Evaluates an expression with `$E` the type that kernels know the elements of `$T` by.
+macro_rules! with_element {
+    ($T:ident, $E:ident => $body:expr) => {
+        with_element!(@ $T, $E => $body;
+            F32 f32, F64 f64, F16 f16, BF16 bf16, I64 i64, I32 i32, I8 i8, U32 u32, U8 u8, Bool u8)
+    };
+    (@ $T:ident, $E:ident => $body:expr; $($D:ident $Type:ty),+) => {
+        match $T::DTYPE { $(DType::$D => { type $E = $Type; $body })+ }
+    };
 }
 
 struct HasInt;
@@ -50,71 +64,51 @@ pub(crate) fn check_binary(op: BinaryOp, dtype: DType) -> Result<()> {
     }
 }
 
-struct IntAt(i64);
-impl UnaryIntVisitor for IntAt {
-    type Output = i64;
-    fn visit<F: UnaryIntFormula>(self) -> i64 {
-        F::eval(self.0)
-    }
-}
-struct IntPair(i64, i64);
-impl BinaryIntVisitor for IntPair {
-    type Output = i64;
-    fn visit<F: BinaryIntFormula>(self) -> i64 {
-        F::eval(self.0, self.1)
-    }
-}
-
 /// `y = op(x)`; the dtype was checked.
-pub(crate) fn unary<T: Scalar>(op: UnaryOp, _isa: Isa, x: Operand<T>, y: &mut [T]) {
-    let f = op.scalar_f64();
-    for (i, y) in y.iter_mut().enumerate() {
-        *y = match T::DTYPE.kind() {
-            Kind::Float => T::from_f64(f(x.at(i).to_f64())),
-            _ => T::from_i64(op.dispatch_int(IntAt(x.at(i).to_i64())).unwrap_or(0)),
-        };
-    }
-}
-
-fn pair<T: Scalar>(op: BinaryOp, a: T, b: T) -> T {
-    match T::DTYPE.kind() {
-        Kind::Float => T::from_f64(op.scalar_f64()(a.to_f64(), b.to_f64())),
-        _ => T::from_i64(op.dispatch_int(IntPair(a.to_i64(), b.to_i64())).unwrap_or(0)),
-    }
+pub(crate) fn unary<T: Scalar>(op: UnaryOp, isa: Isa, x: Operand<T>, y: &mut [T]) {
+    let done = with_element!(T, E => match x {
+        Operand::Slice(x) => map::unary::<E>(op, isa, bytemuck::cast_slice(x), bytemuck::cast_slice_mut(y)),
+        Operand::Scalar(x) => {
+            y.fill(x);
+            map::unary_inplace::<E>(op, isa, bytemuck::cast_slice_mut(y))
+        }
+    });
+    done.expect("the dtype was checked");
 }
 
 /// `y = op(a, b)`; the dtype was checked.
-pub(crate) fn binary<T: Scalar>(op: BinaryOp, _isa: Isa, a: Operand<T>, b: Operand<T>, y: &mut [T]) {
-    for (i, y) in y.iter_mut().enumerate() {
-        *y = pair(op, a.at(i), b.at(i));
-    }
+pub(crate) fn binary<T: Scalar>(op: BinaryOp, isa: Isa, a: Operand<T>, b: Operand<T>, y: &mut [T]) {
+    let done = with_element!(T, E => {
+        map::binary::<E>(op, isa, a.elements(), b.elements(), bytemuck::cast_slice_mut(y))
+    });
+    done.expect("the dtype was checked");
 }
 
 /// `y = op(y, b)`; the dtype was checked.
-pub(crate) fn binary_into<T: Scalar>(op: BinaryOp, _isa: Isa, y: &mut [T], b: Operand<T>) {
-    for (i, y) in y.iter_mut().enumerate() {
-        *y = pair(op, *y, b.at(i));
-    }
+pub(crate) fn binary_into<T: Scalar>(op: BinaryOp, isa: Isa, y: &mut [T], b: Operand<T>) {
+    let done = with_element!(T, E => {
+        map::binary_into_left::<E>(op, isa, bytemuck::cast_slice_mut(y), b.elements())
+    });
+    done.expect("the dtype was checked");
 }
 
 /// `y = op(a, b)` as bools.
-pub(crate) fn compare<T: Scalar>(op: CompareOp, _isa: Isa, a: Operand<T>, b: Operand<T>, y: &mut [Bool]) {
-    for (i, y) in y.iter_mut().enumerate() {
-        let answer = match T::DTYPE.kind() {
-            Kind::Float => op.scalar(a.at(i).to_f64(), b.at(i).to_f64()),
-            _ => op.scalar(a.at(i).to_i64(), b.at(i).to_i64()),
-        };
-        *y = Bool(answer as u8);
-    }
+pub(crate) fn compare<T: Scalar>(op: CompareOp, isa: Isa, a: Operand<T>, b: Operand<T>, y: &mut [Bool]) {
+    with_element!(T, E => {
+        map::compare::<E>(op, isa, a.elements(), b.elements(), bytemuck::cast_slice_mut(y))
+    });
 }
 
 /// `y = op(x)` as bools.
-pub(crate) fn predicate<T: Scalar>(op: PredicateOp, _isa: Isa, x: Operand<T>, y: &mut [Bool]) {
-    for (i, y) in y.iter_mut().enumerate() {
-        let answer = match T::DTYPE.kind() {
-            Kind::Float => op.scalar(x.at(i).to_f64()),
-            _ => op.scalar(x.at(i).to_i64()),
-        };
-        *y = Bool(answer as u8);
+pub(crate) fn predicate<T: Scalar>(op: PredicateOp, isa: Isa, x: Operand<T>, y: &mut [Bool]) {
+    let mut answer = [0];
+    match x {
+        Operand::Slice(x) => {
+            with_element!(T, E => map::predicate::<E>(op, isa, bytemuck::cast_slice(x), bytemuck::cast_slice_mut(y)));
+        }
+        Operand::Scalar(_) => {
+            with_element!(T, E => map::predicate::<E>(op, isa, x.elements(), &mut answer));
+            y.fill(Bool(answer[0]));
+        }
     }
 }

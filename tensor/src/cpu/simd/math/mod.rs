@@ -1,8 +1,8 @@
 //! The elementary functions, once for every width.
 //!
 //! The polynomials are minimax fits, with coefficients rounded to `f32` one after the other and the rest fitted again. Each
-//! function states the error of its polynomial and the largest error found over all `f32`, in units in the last
-//! place (ulp), where multiplication and addition are fused.
+//! function states the error of its polynomial; the error of its results, in units in the last place, is bounded by
+//! the tests of [`super`].
 
 mod erf;
 mod exp;

@@ -1,5 +1,91 @@
-//! Convolutions.
+//! Convolutions over one to three spatial dims, and their gradients.
+//!
+//! Everything is brought to one form first ([`geometry`]); the forward pass and the gradient in the input are then the
+//! same thing ([`pass`]), computed as matrix products whose im2col operand is virtual ([`correlate`], [`gather`]).
+//! ([`grad_weight`]).
+//!
+//! The zeros of the padding take part in the sums, as in PyTorch: times an infinite weight they give NaN.
 
+mod correlate;
+mod gather;
+mod geometry;
+mod grad_weight;
+#[cfg(test)]
 mod naive;
+mod pass;
+mod planes;
+mod spread;
+#[cfg(test)]
+mod tests;
 
-pub(crate) use naive::{conv, conv_grad_input, conv_grad_weight};
+use crate::cpu::copy;
+use crate::cpu::gemm::GemmElement;
+use crate::cpu::storage::{elements, filled_shape};
+use crate::{Conv, Result, Shape, Tensor, bf16, f16, match_float};
+use geometry::Geometry;
+use pass::Pass;
+use planes::Images;
+
+/// A type that convolutions exist for: sums are in `Acc`, which is its own accumulator.
+trait ConvElement: crate::Scalar + GemmElement<Acc = Self::Sum> {
+    /// The type of sums.
+    type Sum: crate::Scalar + GemmElement<Acc = Self::Sum> + crate::cpu::gemm::Scalar;
+}
+
+impl ConvElement for f32 {
+    type Sum = f32;
+}
+impl ConvElement for f64 {
+    type Sum = f64;
+}
+impl ConvElement for f16 {
+    type Sum = f32;
+}
+impl ConvElement for bf16 {
+    type Sum = f32;
+}
+
+/// The tensor itself if it is row-major, else a copy that is.
+fn contiguous(x: &Tensor) -> Result<Tensor> {
+    if x.layout().is_contiguous() { Ok(x.clone()) } else { copy::copy(x, x.dtype()) }
+}
+
+/// `x ∗ weight + bias`.
+///
+/// # Shapes
+/// - x: `[n, groups · c, spatial…]`, weight: `[groups · k, c, kernel…]`, bias: `[groups · k]`
+/// - result: `[n, groups · k, spatial…]`, row-major
+pub(crate) fn conv(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Result<Tensor> {
+    let shape = conv.output_shape("conv", x.shape(), weight.shape())?;
+    let pass = Pass::forward(&Geometry::new(x.shape(), weight.shape(), shape, conv));
+    let (weight, bias) = (contiguous(weight)?, bias.map(contiguous).transpose()?);
+    match_float!("conv", x.dtype(), T => filled_shape::<T>(shape, |y| {
+        correlate::run(&pass, &Images::new(x), elements::<T>(&weight), bias.as_ref().map(elements), y)
+    }))
+}
+
+/// The gradient in the input.
+///
+/// # Shapes
+/// - grad: `[n, groups · k, spatial…]`, weight: `[groups · k, c, kernel…]`
+/// - result: `input`, row-major
+pub(crate) fn conv_grad_input(grad: &Tensor, weight: &Tensor, input: Shape, conv: &Conv) -> Result<Tensor> {
+    let pass = Pass::backward(&Geometry::new(input, weight.shape(), grad.shape(), conv));
+    let weight = contiguous(weight)?;
+    match_float!("conv_grad_input", grad.dtype(), T => filled_shape::<T>(input, |dx| {
+        correlate::run(&pass, &Images::new(grad), elements::<T>(&weight), None, dx)
+    }))
+}
+
+/// The gradient in the weight.
+///
+/// # Shapes
+/// - grad: `[n, groups · k, spatial…]`, x: `[n, groups · c, spatial…]`
+/// - result: `weight`, row-major
+pub(crate) fn conv_grad_weight(grad: &Tensor, x: &Tensor, weight: Shape, conv: &Conv) -> Result<Tensor> {
+    let geometry = Geometry::new(x.shape(), weight, grad.shape(), conv);
+    let grad = contiguous(grad)?;
+    match_float!("conv_grad_weight", x.dtype(), T => filled_shape::<T>(weight, |dw| {
+        grad_weight::run(&geometry, elements::<T>(&grad), &Images::new(x), dw)
+    }))
+}

@@ -1,0 +1,169 @@
+//! A [`Pass`] as matrix products: per image and group, `out [outs, pixels] = weights [outs, taps] · im2col [taps, pixels]`.
+//!
+//! The weights are packed once per call; im2col is never written, only its panels ([`Gathered`]). Planes so small that
+//! they would leave vectors half empty share a product with those of the next images.
+
+use super::ConvElement;
+use super::gather::Gathered;
+use super::geometry::{Dims, positions, volume};
+use super::pass::{Pass, Phase};
+use super::planes::Images;
+use super::spread::spread;
+use crate::Result;
+use crate::cpu::gemm::{Beta, Bias, Epilogue, MatMut, Operand, Packed, Side, gemm_with};
+use crate::cpu::memory::Memory;
+use crate::cpu::threads::SharedMut;
+
+/// Columns that a product should have, so that its vectors are filled.
+const COLUMNS: usize = 64;
+
+/// A phase with everything that does not depend on the image.
+struct Prepared<'a, T: ConvElement> {
+    phase: &'a Phase,
+    /// The weights of each group.
+    weights: Vec<Packed<T::Acc>>,
+    /// The offsets of the taps in the sources.
+    taps: Vec<usize>,
+    /// The offsets of the pixels of all images of a product.
+    pixels: Vec<usize>,
+}
+
+/// Runs a pass.
+///
+/// # Shapes
+/// - images: `[n, groups · sources, …]`, weight: every weight in row-major order, bias: `[groups · outs]`
+/// - out: `[n, groups · outs, …]`, row-major
+pub(super) fn run<T: ConvElement>(
+    pass: &Pass,
+    images: &Images<T>,
+    weight: &[T],
+    bias: Option<&[T]>,
+    out: &mut [T],
+) -> Result<()> {
+    if out.is_empty() {
+        return Ok(());
+    }
+    let plane = volume(pass.out);
+    let per_product = if plane < COLUMNS * 3 / 4 { COLUMNS.div_ceil(plane).min(pass.n) } else { 1 };
+    let sources = Sources::new(pass, images);
+    let prepare = |phase| {
+        let (weights, taps) = pass.taps(phase, sources.channel, |p| sources.at(p));
+        let pixels = pass.pixels(phase, |p| sources.at(p));
+        let pixels = (0..per_product).flat_map(|n| pixels.iter().map(move |p| n * sources.image + p));
+        let pack = |group: usize| {
+            let first = group * pass.outs * pass.sources * volume(pass.kernel);
+            let lines: Vec<usize> = (0..pass.outs).map(|o| first + o * pass.weight_out).collect();
+            Packed::new(Side::A, &Gathered::new(weight, &lines, &weights))
+        };
+        let weights = (0..pass.groups).map(pack).collect();
+        Prepared { phase, weights, pixels: pixels.collect(), taps }
+    };
+    let prepared: Vec<Prepared<T>> = pass.phases.iter().map(prepare).collect();
+
+    let out = SharedMut::new(out);
+    let units = pass.n.div_ceil(per_product) * pass.groups;
+    spread(units, pass.products().saturating_mul(per_product), |unit| {
+        let (first, group) = (unit / pass.groups * per_product, unit % pass.groups);
+        let images = first..pass.n.min(first + per_product);
+        sources.read(images.clone(), group, |data| {
+            for prepared in &prepared {
+                let epilogue = Epilogue {
+                    bias: bias.map_or(Bias::None, |b| Bias::PerRow(&b[group * pass.outs..][..pass.outs])),
+                    ..Epilogue::default()
+                };
+                let pixels = &prepared.pixels[..images.len() * volume(prepared.phase.count)];
+                let columns = Gathered::new(data, pixels, &prepared.taps);
+                let product = |c: MatMut<T>| {
+                    let (a, b) = (Operand::Packed(&prepared.weights[group]), Operand::Source(&columns));
+                    gemm_with(a, b, c, Beta::Zero, epilogue);
+                };
+                let of_image = |n: usize| {
+                    let start = (n * pass.groups + group) * pass.outs * plane;
+                    // SAFETY: the outputs of one image and group belong to one unit, which reaches them here only.
+                    unsafe { out.slice(start..start + pass.outs * plane) }
+                };
+                if images.len() == 1 && pass.is_dense() {
+                    product(MatMut::row_major(of_image(first), pass.outs, plane));
+                } else {
+                    let mut scratch = Memory::new(pass.outs * pixels.len() * size_of::<T>())?;
+                    let sums = &mut scratch.as_mut_slice::<T>()[..pass.outs * pixels.len()];
+                    product(MatMut::row_major(sums, pass.outs, pixels.len()));
+                    for (i, n) in images.clone().enumerate() {
+                        scatter(pass, prepared.phase, sums, i, images.len(), of_image(n));
+                    }
+                }
+            }
+            Ok(())
+        })
+    })
+}
+
+/// Writes the sums of image `i` of `images`, `[outs, images, pixels]`, to their places in the output planes.
+fn scatter<T: Copy>(pass: &Pass, phase: &Phase, sums: &[T], i: usize, images: usize, out: &mut [T]) {
+    let [rows, width] = [phase.count[0] * phase.count[1], phase.count[2]];
+    let (pixels, plane) = (rows * width, volume(pass.out));
+    for (sums, out) in sums.chunks_exact(images * pixels).zip(out.chunks_exact_mut(plane)) {
+        let sums = &sums[i * pixels..][..pixels];
+        for (sums, j) in sums.chunks_exact(width).zip(positions([phase.count[0], phase.count[1], 1])) {
+            let at: Dims = std::array::from_fn(|i| phase.start[i] + j[i] * phase.step[i]);
+            let row = &mut out[(at[0] * pass.out[1] + at[1]) * pass.out[2] + at[2]..];
+            match phase.step[2] {
+                1 => row[..width].copy_from_slice(sums),
+                step => row.iter_mut().step_by(step).zip(sums).for_each(|(out, sum)| *out = *sum),
+            }
+        }
+    }
+}
+
+/// The source planes of a pass: in place where they can be read so, else framed copies.
+pub(super) struct Sources<'a, T: ConvElement> {
+    pass: &'a Pass,
+    images: &'a Images<'a, T>,
+    in_place: bool,
+    /// From channel to channel.
+    pub channel: usize,
+    /// From image to image.
+    pub image: usize,
+}
+
+impl<'a, T: ConvElement> Sources<'a, T> {
+    pub(super) fn new(pass: &'a Pass, images: &'a Images<T>) -> Self {
+        let in_place = pass.frame.is_bare(images.dims) && images.in_place(0, 0).is_some();
+        let (channel, image) = match in_place {
+            true => (images.channel as usize, images.image as usize),
+            false => (pass.frame.volume(), pass.frame.volume() * pass.sources),
+        };
+        Sources { pass, images, in_place, channel, image }
+    }
+
+    /// The offset of a position of the frame in a plane.
+    pub(super) fn at(&self, p: Dims) -> usize {
+        match self.in_place {
+            true => p.iter().zip(self.images.along).map(|(p, s)| p * s as usize).sum(),
+            false => self.pass.frame.at(p),
+        }
+    }
+
+    /// Hands the planes of one group of some images to `f`.
+    pub(super) fn read(
+        &self,
+        images: std::ops::Range<usize>,
+        group: usize,
+        f: impl FnOnce(&[T::Acc]) -> Result<()>,
+    ) -> Result<()> {
+        let channel = group * self.pass.sources;
+        if self.in_place {
+            return f(self.images.in_place(images.start, channel).unwrap_or(&[]));
+        }
+        // A vector's worth of room at the end lets kernels read whole vectors.
+        let mut copies = Memory::new((images.len() * self.image + SLACK) * size_of::<T::Acc>())?;
+        let copies = &mut copies.as_mut_slice::<T::Acc>()[..images.len() * self.image + SLACK];
+        for (i, n) in images.enumerate() {
+            self.pass.frame.fill(self.images, n, channel, &mut copies[i * self.image..(i + 1) * self.image]);
+        }
+        f(copies)
+    }
+}
+
+/// Values after the last framed plane.
+pub(super) const SLACK: usize = 64;

@@ -1,0 +1,62 @@
+//! How independent units of work are spread over the threads: a function of their number and size alone.
+
+use crate::Result;
+use crate::cpu::threads::parallel_for;
+use std::sync::Mutex;
+
+/// Products per unit from which one unit occupies all threads.
+const LARGE: usize = 1 << 22;
+
+/// Units from which each thread has some, whatever their size.
+const MANY: usize = 16;
+
+/// Products per task that are worth a hand-over to another thread.
+const TASK: usize = 1 << 18;
+
+/// Runs `f(0)`, … `f(units - 1)`, each once, and returns the error of the first that fails.
+///
+/// Many units, or small ones, run side by side; few large ones one after the other, each with all threads for itself.
+pub(super) fn spread(units: usize, products: usize, f: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
+    if units < MANY && products >= LARGE {
+        return (0..units).try_for_each(f);
+    }
+    let group = (TASK / products.max(1)).max(1);
+    let failed = Mutex::new(None);
+    parallel_for(units.div_ceil(group), |task| {
+        for unit in task * group..units.min((task + 1) * group) {
+            if let Err(error) = f(unit) {
+                let mut failed = failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                if failed.as_ref().is_none_or(|(first, _)| unit < *first) {
+                    *failed = Some((unit, error));
+                }
+            }
+        }
+    });
+    match failed.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+        Some((_, error)) => Err(error),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    #[test]
+    fn every_unit_runs_once_and_the_first_error_is_returned() {
+        for (units, products) in [(0, 1), (1, 1 << 30), (5, 1 << 30), (100, 1 << 30), (1000, 10)] {
+            let runs: Vec<_> = (0..units).map(|_| AtomicUsize::new(0)).collect();
+            spread(units, products, |i| {
+                runs[i].fetch_add(1, Relaxed);
+                Ok(())
+            })
+            .expect("no unit fails");
+            assert!(runs.iter().all(|r| r.load(Relaxed) == 1));
+            let fails = |i: usize| if i >= 3 { Err(Error::argument("unit", i.to_string())) } else { Ok(()) };
+            let message = spread(units, products, fails).map_err(|e| e.to_string());
+            assert_eq!(message, if units > 3 { Err("unit: 3".to_string()) } else { Ok(()) });
+        }
+    }
+}

@@ -28,6 +28,10 @@ use std::ops::Range;
 
 /// A product `C = epilogue(beta·C + A·B)` whose parts were found to fit together.
 pub(super) struct Problem<'a, T: GemmElement> {
+    /// Rows of C.
+    pub m: usize,
+    /// Columns of C.
+    pub n: usize,
     /// The left operand: m lines.
     pub a: Operand<'a, T::Acc>,
     /// The right operand: n lines.
@@ -43,20 +47,21 @@ pub(super) struct Problem<'a, T: GemmElement> {
 /// Runs a problem with some kernels; operands packed before must have been packed for them.
 pub(super) fn run<T: GemmElement>(kernels: &'static Kernels<T::Acc>, problem: Problem<T>) {
     let problem = problem.oriented();
-    let (m, n, steps) = (problem.a.lines(), problem.b.lines(), problem.a.steps());
+    let (m, n, steps) = (problem.m, problem.n, problem.a.steps());
     assert_eq!(problem.b.steps(), steps, "the operands of a product have sums of one length");
     if m == 0 || n == 0 {
         return;
     }
     let split = plan::split(m, n);
-    let (streamed, streamed_width, shared, shared_side, shared_width) = match split {
-        Split::Rows => (m, kernels.mr, problem.b, Side::B, kernels.nr),
-        Split::Cols => (n, kernels.nr, problem.a, Side::A, kernels.mr),
+    let (streamed, streamed_width, shared, shared_lines, shared_side) = match split {
+        Split::Rows => (m, kernels.mr, problem.b, n, Side::B),
+        Split::Cols => (n, kernels.nr, problem.a, m, Side::A),
     };
+    let shared_width = shared_side.width(kernels);
     let blocks = plan::k_blocks(steps, kernels.kc);
     let held = plan::held(steps, shared_width);
-    for first in (0..shared.lines()).step_by(held) {
-        let lines = first..shared.lines().min(first + held); // LOOP 5
+    for first in (0..shared_lines).step_by(held) {
+        let lines = first..shared_lines.min(first + held); // LOOP 5
         let mut scratch;
         let shared = match shared {
             Operand::Packed(packed) => packed.panels(),
@@ -82,7 +87,8 @@ impl<T: GemmElement> Problem<'_, T> {
     fn oriented(self) -> Self {
         let sources = matches!((&self.a, &self.b), (Operand::Source(_), Operand::Source(_)));
         if sources && self.c.row == 1 && self.c.col != 1 {
-            Self { a: self.b, b: self.a, c: self.c.t(), beta: self.beta, epilogue: self.epilogue.t() }
+            let (a, b, c, epilogue) = (self.b, self.a, self.c.t(), self.epilogue.t());
+            Self { m: self.n, n: self.m, a, b, c, epilogue, ..self }
         } else {
             self
         }

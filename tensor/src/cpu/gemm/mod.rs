@@ -62,6 +62,8 @@ pub fn gemm<T: GemmElement>(a: MatRef<T>, b: MatRef<T>, mut c: MatMut<T>, beta: 
 
 /// [`gemm`] for operands that pack themselves or were packed before.
 ///
+/// The result may be of any type with the operands' accumulator: half-precision operands can give an `f32` result.
+///
 /// # Shapes
 /// - a: m lines of k steps, b: n lines of k steps, c: `[m, n]`
 ///
@@ -87,7 +89,7 @@ pub fn gemm_with<T: GemmElement>(
     if let (Operand::Packed(a), Operand::Packed(b)) = (a, b) {
         assert_eq!(a.isa(), b.isa(), "both operands were packed for the same instructions");
     }
-    driver::run(kernels, Problem { a, b, c: c.target(), beta, epilogue });
+    driver::run(kernels, Problem { m: c.rows(), n: c.cols(), a, b, c: c.target(), beta, epilogue });
 }
 
 /// A batch of products, `C[i] = activation(beta·C[i] + A[i]·B[i] + bias)`.
@@ -129,10 +131,9 @@ fn matrix_product<T: GemmElement>(
     } else if a.rows() == 1 || b.cols() == 1 {
         gemv::run(kernels, a, b, c, beta, epilogue);
     } else {
+        let (m, n) = (a.rows(), b.cols());
         let (a, b) = (&Rows(*a), &Cols(*b));
-        driver::run(
-            kernels,
-            Problem { a: Operand::Source(a), b: Operand::Source(b), c, beta, epilogue: *epilogue },
-        );
+        let (a, b) = (Operand::Source(a), Operand::Source(b));
+        driver::run(kernels, Problem { m, n, a, b, c, beta, epilogue: *epilogue });
     }
 }

@@ -97,7 +97,7 @@ fn pack_whole<T: GemmElement, const W: usize>(lines: &MatRef<T>, block: &Block, 
 /// Lines that lie side by side: each step of a panel is a short copy. Goes along the steps of the whole block, so that
 /// memory is read in long runs, a few steps at a time, so that the panels stay near.
 fn copy_steps<T: GemmElement, const W: usize>(lines: &MatRef<T>, block: &Block, panels: &mut [T::Acc]) {
-    const STEPS: usize = 8;
+    const STEPS: usize = 4;
     let depth = block.k.len();
     for some in (0..depth).step_by(STEPS) {
         for (at, panel) in panels.chunks_exact_mut(W * depth).enumerate() {

@@ -4,8 +4,13 @@ use super::kernel::Kernels;
 use crate::cpu::isa::Isa;
 use half::{bf16, f16};
 
+mod sealed {
+    /// Kernels trust what the traits of this file say about a type, so only this file implements them.
+    pub trait Sealed {}
+}
+
 /// A type that the micro-kernels compute in: `f32`, `f64`, `i32` or `i64` (wrapping).
-pub trait Scalar: bytemuck::Pod + Send + Sync + PartialOrd {
+pub trait Scalar: sealed::Sealed + bytemuck::Pod + Send + Sync + PartialOrd {
     /// Zero, which panels are padded with.
     const ZERO: Self;
 
@@ -73,7 +78,7 @@ integer_scalar!(i32 i64);
 ///
 /// Operands are widened to [`Acc`](GemmElement::Acc) while they are packed; the result is rounded (or wrapped) to
 /// the storage type once, after the last product was added.
-pub trait GemmElement: bytemuck::Pod + Send + Sync {
+pub trait GemmElement: sealed::Sealed + bytemuck::Pod + Send + Sync {
     /// The type of every product and sum.
     type Acc: Scalar;
 
@@ -99,6 +104,8 @@ pub trait GemmElement: bytemuck::Pod + Send + Sync {
 
 macro_rules! elements {
     ($($t:ident in $acc:ident, $native:literal: |$x:ident| $widen:expr, |$y:ident| $narrow:expr;)*) => {$(
+        impl sealed::Sealed for $t {}
+
         impl GemmElement for $t {
             type Acc = $acc;
             const NATIVE: bool = $native;

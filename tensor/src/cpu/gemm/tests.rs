@@ -391,6 +391,73 @@ fn operands_packed_before_give_the_same_bits() {
     }
 }
 
+/// The windows of a signal as a virtual operand: line j is `signal[j..j + steps]`. What a convolution does, in one dimension.
+struct Windows<'a> {
+    signal: &'a [f32],
+    steps: usize,
+}
+
+impl PackSource<f32> for Windows<'_> {
+    fn lines(&self) -> usize {
+        self.signal.len() + 1 - self.steps
+    }
+
+    fn steps(&self) -> usize {
+        self.steps
+    }
+
+    fn pack(&self, block: &Block, panels: &mut [f32]) {
+        let depth = block.k.len();
+        for (at, value) in panels.iter_mut().enumerate() {
+            let (panel, p, i) = (at / (block.width * depth), at / block.width % depth, at % block.width);
+            let line = block.lines.start + panel * block.width + i;
+            *value = if line < block.lines.end { self.signal[line + block.k.start + p] } else { 0.0 };
+        }
+    }
+}
+
+#[test]
+fn a_virtual_operand_gives_the_bits_of_the_matrix_that_it_stands_for() {
+    let random = &mut Random(17);
+    for (m, n, k) in [(5, 300, 7), (40, 90, 500), (300, 20, 500), (1, 1, 1)] {
+        let filters: Vec<f32> = (0..m * k).map(|_| random.real() as f32).collect();
+        let signal: Vec<f32> = (0..n + k - 1).map(|_| random.real() as f32).collect();
+        let filters = Rows(MatRef::row_major(&filters, m, k));
+        let windows = Windows { signal: &signal, steps: k };
+        let matrix = Cols(MatRef::new(&signal, 0, [k, n], [1, 1]));
+        for strides in [[n as isize, 1], [1, m as isize]] {
+            let product = |b: &dyn PackSource<f32>| {
+                let mut c = vec![f32::NAN; m * n];
+                let target = MatMut::new(&mut c, 0, [m, n], strides);
+                gemm_with(
+                    Operand::Source(&filters),
+                    Operand::Source(b),
+                    target,
+                    Beta::Zero,
+                    Epilogue::default(),
+                );
+                c
+            };
+            assert_eq!(product(&windows), product(&matrix));
+        }
+    }
+}
+
+#[test]
+fn half_operands_can_give_an_f32_result() {
+    let (a, b) = (vec![bf16::from_f32(1.5); 6], vec![bf16::from_f32(-0.125); 6]);
+    let (a, b) = (Rows(MatRef::row_major(&a, 2, 3)), Cols(MatRef::row_major(&b, 3, 2)));
+    let mut c = [f32::NAN; 4];
+    gemm_with(
+        Operand::Source(&a),
+        Operand::Source(&b),
+        MatMut::row_major(&mut c, 2, 2),
+        Beta::Zero,
+        Epilogue::default(),
+    );
+    assert_eq!(c, [-0.5625; 4]);
+}
+
 #[test]
 fn a_batch_is_its_products() {
     let random = &mut Random(5);

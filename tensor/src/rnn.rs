@@ -1,5 +1,8 @@
 //! Recurrent layers as values: which equations, which operands, which results.
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 use crate::{DType, Error, Result, Shape, Tensor};
 
 /// Which gate equations a recurrent layer uses.

@@ -12,6 +12,7 @@ pub mod memory;
 mod pool;
 mod random;
 mod reduce;
+mod rnn;
 pub mod simd;
 mod sort;
 mod storage;
@@ -20,6 +21,7 @@ mod walk;
 
 use crate::backend::{Backend, DimMask, Distribution, ScatterMode};
 use crate::op::{ArgOp, BinaryOp, CompareOp, PredicateOp, ReduceOp, ScanOp, UnaryOp};
+use crate::rnn::{RnnGrads, RnnInputs, RnnOutputs, RnnSpec};
 use crate::{Conv, DType, Layout, Number, Pool, Result, Shape, Tensor};
 
 /// The processor.
@@ -131,6 +133,20 @@ impl Backend for Cpu {
     }
     fn adaptive_avg_pool_backward(&self, grad: &Tensor, input: Shape) -> Result<Tensor> {
         pool::adaptive_avg_pool_backward(grad, input)
+    }
+    fn rnn(&self, spec: RnnSpec, inputs: &RnnInputs, training: bool) -> Result<RnnOutputs> {
+        rnn::rnn(spec, inputs, training)
+    }
+    fn rnn_backward(
+        &self,
+        spec: RnnSpec,
+        inputs: &RnnInputs,
+        outputs: &RnnOutputs,
+        grad_output: Option<&Tensor>,
+        grad_h_n: Option<&Tensor>,
+        grad_c_n: Option<&Tensor>,
+    ) -> Result<RnnGrads> {
+        rnn::rnn_backward(spec, inputs, outputs, grad_output, grad_h_n, grad_c_n)
     }
     fn random(
         &self,

@@ -1,6 +1,6 @@
 //! Recurrent layers over whole sequences.
 
-use crate::{Error, Result, RnnGrads, RnnInputs, RnnOutputs, RnnSpec, Tensor};
+use crate::{Error, Result, RnnGrads, RnnInputs, RnnOutputs, RnnSpec, Shape, Tensor};
 
 /// One layer and direction of a recurrent network over a whole sequence. `training` keeps what [`rnn_backward`] needs.
 ///
@@ -47,7 +47,13 @@ pub fn rnn_backward(
     grad_c_n: Option<&Tensor>,
 ) -> Result<RnnGrads> {
     const OP: &str = "rnn_backward";
-    inputs.sizes(spec.kind)?;
+    let sizes = inputs.sizes(spec.kind)?;
+    let expected = Shape::from([sizes.t, sizes.n, sizes.hidden]);
+    inputs.x.check_same(OP, &outputs.output)?;
+    if outputs.output.shape() != expected {
+        return Err(Error::shapes(OP, expected, outputs.output.shape())
+            .hint("the outputs are those of another layer"));
+    }
     let of = [
         ("output", grad_output, Some(&outputs.output)),
         ("h_n", grad_h_n, Some(&outputs.h_n)),

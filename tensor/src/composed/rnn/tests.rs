@@ -1,39 +1,7 @@
 //! The composed recurrent layers against loops over numbers, and their gradients against finite differences.
 
-use crate::{DType, Device, Result, RnnInputs, RnnKind, RnnSpec, Tensor, rnn, rnn_backward};
-
-const KINDS: [RnnKind; 4] = [RnnKind::Tanh, RnnKind::Relu, RnnKind::Lstm, RnnKind::Gru];
-
-/// All kinds in both directions.
-fn specs() -> impl Iterator<Item = RnnSpec> {
-    KINDS.into_iter().flat_map(|kind| [false, true].map(|reverse| RnnSpec { kind, reverse }))
-}
-
-/// Numbers in [-1, 1) without pattern.
-fn noise(shape: &[usize], seed: u64) -> Tensor {
-    let n: usize = shape.iter().product();
-    let data: Vec<f64> = (0..n as u64)
-        .map(|i| {
-            let mixed = (i + seed * 1_000_003).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            (mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) as f64 / 2f64.powi(63) - 1.0
-        })
-        .collect();
-    Tensor::from_slice(&data, shape, &Device::cpu()).expect("as many numbers as the shape has")
-}
-
-/// Operands of given extents.
-fn operands(kind: RnnKind, [t, n, input, hidden]: [usize; 4], biases: bool) -> RnnInputs {
-    let rows = kind.gates() * hidden;
-    RnnInputs {
-        x: noise(&[t, n, input], 1),
-        h0: noise(&[n, hidden], 2),
-        c0: (kind == RnnKind::Lstm).then(|| noise(&[n, hidden], 3)),
-        weight_ih: noise(&[rows, input], 4),
-        weight_hh: noise(&[rows, hidden], 5),
-        bias_ih: biases.then(|| noise(&[rows], 6)),
-        bias_hh: biases.then(|| noise(&[rows], 7)),
-    }
-}
+use crate::rnn::testing::{noise, operands, specs};
+use crate::{DType, Result, RnnInputs, RnnKind, RnnSpec, Tensor, rnn, rnn_backward};
 
 /// The equations in loops over single numbers: the outputs in the order of time, and the last cell state.
 fn naive(spec: RnnSpec, inputs: &RnnInputs) -> Result<(Vec<f64>, Vec<f64>)> {

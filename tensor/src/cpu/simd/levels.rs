@@ -13,19 +13,19 @@ macro_rules! levels {
         $(#[$doc])+
         fn $name<$($G: $Bound),+>(isa: Isa) -> unsafe fn($($Arg),+) {
             unsafe fn portable<$($G: $Bound),+>($($arg: $Arg),+) {
-                type V = scalar::Plain;
+                type V = $crate::cpu::simd::scalar::Plain;
                 $body
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
             unsafe fn avx2<$($G: $Bound),+>($($arg: $Arg),+) {
-                type V = avx2::F32x8;
+                type V = $crate::cpu::simd::avx2::F32x8;
                 $body
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
             unsafe fn avx512<$($G: $Bound),+>($($arg: $Arg),+) {
-                type V = avx512::F32x16;
+                type V = $crate::cpu::simd::avx512::F32x16;
                 $body
             }
             match isa {
@@ -69,4 +69,4 @@ macro_rules! levels {
         }
     };
 }
-pub(super) use levels;
+pub(crate) use levels;

@@ -5,9 +5,6 @@
 
 use super::lanes::{Lanes, MAX_WIDTH};
 use super::levels::levels;
-use super::scalar;
-#[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512};
 use crate::cpu::isa::Isa;
 use crate::op::Int;
 use crate::op::binary::{BinaryFormula, BinaryIntFormula, BinaryIntVisitor, BinaryVisitor};

@@ -5,16 +5,16 @@
 //! reference that they are tested against.
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(crate) mod avx512;
 mod half;
-mod lanes;
-mod levels;
+pub(crate) mod lanes;
+pub(crate) mod levels;
 mod loops;
 pub mod map;
 mod math;
 mod real;
-mod scalar;
+pub(crate) mod scalar;
 #[cfg(test)]
 mod tests;

@@ -14,10 +14,12 @@ mod random;
 mod reduce;
 mod rnn;
 pub mod simd;
+mod softmax;
 mod sort;
 mod storage;
 pub mod threads;
 mod walk;
+mod wide;
 
 use crate::backend::{Backend, DimMask, Distribution, ScatterMode};
 use crate::op::{ArgOp, BinaryOp, CompareOp, PredicateOp, ReduceOp, ScanOp, UnaryOp};
@@ -157,5 +159,11 @@ impl Backend for Cpu {
         offset: u64,
     ) -> Result<Tensor> {
         random::random(distribution, dtype, shape, seed, offset)
+    }
+    fn softmax(&self, x: &Tensor, dim: usize, log: bool) -> Result<Tensor> {
+        softmax::softmax(x, dim, log)
+    }
+    fn softmax_backward(&self, grad: &Tensor, y: &Tensor, dim: usize, log: bool) -> Result<Tensor> {
+        softmax::softmax_backward(grad, y, dim, log)
     }
 }

@@ -1,4 +1,4 @@
-//! Reductions, searches and scans along dims.
+//! Reductions, searches and scans as one would write them down: what the fast ones are tested against.
 
 use crate::backend::DimMask;
 use crate::cpu::storage::{filled_shape, memory};
@@ -6,7 +6,7 @@ use crate::op::{ArgOp, ReduceFormula, ReduceOp, ReduceVisitor, ScanOp};
 use crate::{Kind, Layout, Result, Scalar, Shape, Tensor, match_dtype};
 
 /// Reduces the dims in `mask`, which stay with extent 1.
-pub(crate) fn reduce(op: ReduceOp, x: &Tensor, mask: &DimMask) -> Result<Tensor> {
+pub(super) fn reduce(op: ReduceOp, x: &Tensor, mask: &DimMask) -> Result<Tensor> {
     let out = reduced_shape(x.shape(), mask);
     match_dtype!(x.dtype(), T => filled_shape::<T>(out, |y| {
         op.dispatch(Naive { x: memory::<T>(x), layout: x.layout(), out, y });
@@ -54,7 +54,7 @@ fn rows(x: &Layout, dim: usize) -> (impl Iterator<Item = usize>, isize, usize) {
 }
 
 /// The index of the extreme along `dim`, which stays with extent 1.
-pub(crate) fn arg_reduce(op: ArgOp, x: &Tensor, dim: usize) -> Result<Tensor> {
+pub(super) fn arg_reduce(op: ArgOp, x: &Tensor, dim: usize) -> Result<Tensor> {
     let (starts, step, n) = rows(x.layout(), dim);
     match_dtype!(x.dtype(), T => filled_shape::<i64>(x.shape().with_dim(dim, 1), |y| {
         let data = memory::<T>(x);
@@ -78,7 +78,7 @@ pub(crate) fn arg_reduce(op: ArgOp, x: &Tensor, dim: usize) -> Result<Tensor> {
 }
 
 /// Running totals along `dim`.
-pub(crate) fn scan(op: ScanOp, x: &Tensor, dim: usize) -> Result<Tensor> {
+pub(super) fn scan(op: ScanOp, x: &Tensor, dim: usize) -> Result<Tensor> {
     let out = Layout::contiguous(x.shape());
     let (starts, step, n) = rows(x.layout(), dim);
     let (targets, out_step, _) = rows(&out, dim);

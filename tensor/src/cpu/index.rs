@@ -2,8 +2,13 @@
 
 use crate::backend::ScatterMode;
 use crate::cpu::copy;
+use crate::cpu::isa::isa;
+use crate::cpu::reduce::{Kernel, contiguous};
 use crate::cpu::storage::{elements, filled_shape, memory, memory_mut};
 use crate::cpu::threads::{SharedMut, parallel_for};
+use crate::cpu::walk::GRAIN;
+use crate::cpu::wide::{Wide, Widened};
+use crate::op::ReduceOp;
 use crate::{Error, Kind, Layout, Result, Scalar, Tensor, match_dtype};
 
 /// The indices as plain numbers, checked against the extent of the dim they point into.
@@ -90,7 +95,7 @@ pub(crate) fn index_select(x: &Tensor, dim: usize, index: &Tensor) -> Result<Ten
     let pick = checked("index_select", index, x.dims()[dim])?;
     let (i0, at, n) = (index.layout().offset() as isize, index.layout().strides()[0], index.numel());
     // Slices behind `dim` are copied whole.
-    let x = if x.layout().is_contiguous() { x.clone() } else { copy::copy(x, x.dtype())? };
+    let x = contiguous(x)?;
     let size = x.dims()[dim];
     let inner: usize = x.dims()[dim + 1..].iter().product();
     match_dtype!(x.dtype(), T => filled_shape::<T>(x.shape().with_dim(dim, n), |y| {
@@ -114,24 +119,46 @@ pub(crate) fn index_select(x: &Tensor, dim: usize, index: &Tensor) -> Result<Ten
 }
 
 /// `out[…, index[j], …] += src[…, j, …]`, from a copy of `x`, in order of `j`.
+///
+/// The slices of `src` are sorted by where they go, so that each target belongs to one task and is read and rounded once,
+/// however many slices it takes: the gradient of an embedding.
 pub(crate) fn index_add(x: &Tensor, dim: usize, index: &Tensor, src: &Tensor) -> Result<Tensor> {
     let pick = checked("index_add", index, x.dims()[dim])?;
     let (i0, at, n) = (index.layout().offset() as isize, index.layout().strides()[0], index.numel());
-    let src = if src.layout().is_contiguous() { src.clone() } else { copy::copy(src, src.dtype())? };
+    let src = contiguous(src)?;
     let size = x.dims()[dim];
     let inner: usize = x.dims()[dim + 1..].iter().product();
     let outer: usize = x.dims()[..dim].iter().product();
     let mut out = copy::copy(x, x.dtype())?;
+    if n * inner * outer == 0 {
+        return Ok(out);
+    }
+    // (target, slice), by target and then by slice.
+    let mut moves: Vec<(usize, usize)> = (0..n).map(|j| (pick((i0 + j as isize * at) as usize), j)).collect();
+    moves.sort_unstable();
+    let targets: Vec<&[(usize, usize)]> = moves.chunk_by(|a, b| a.0 == b.0).collect();
+    let isa = isa();
     match_dtype!(x.dtype(), T => if let Some(y) = memory_mut::<T>(&mut out) {
-        let data = elements::<T>(&src);
-        for o in 0..outer {
-            for j in 0..n {
-                let to = (o * size + pick((i0 + j as isize * at) as usize)) * inner;
-                let from = (o * n + j) * inner;
-                let row = y[to..to + inner].iter_mut().zip(&data[from..from + inner]);
-                row.for_each(|(y, &s)| *y = add(*y, s));
+        let sum = Kernel::<<T as Wide>::Acc>::new(ReduceOp::Sum, isa);
+        let (data, y) = (elements::<T>(&src), SharedMut::new(&mut y[..outer * size * inner]));
+        let per_task = (GRAIN / inner / (n / targets.len()).max(1)).max(1);
+        let tasks = targets.len().div_ceil(per_task);
+        parallel_for(outer * tasks, |task| {
+            let (o, task) = (task / tasks, task % tasks);
+            let (mut wide, mut total) = (Widened::<T>::new(), Vec::new());
+            for group in &targets[task * per_task..targets.len().min((task + 1) * per_task)] {
+                let to = (o * size + group[0].0) * inner;
+                // SAFETY: each target belongs to one task.
+                let y = unsafe { y.slice(to..to + inner) };
+                total.clear();
+                total.extend_from_slice(wide.view(y));
+                for &(_, j) in *group {
+                    let from = (o * n + j) * inner;
+                    sum.columns(wide.view(&data[from..from + inner]), inner, &mut total);
+                }
+                T::narrow(&total, y);
             }
-        }
+        });
     });
     Ok(out)
 }
@@ -162,4 +189,50 @@ pub(crate) fn nonzero(x: &Tensor) -> Result<Tensor> {
         y.copy_from_slice(&found);
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::threads::with_num_threads;
+    use crate::{DType, Device};
+
+    #[test]
+    fn index_add_sums_in_order_whatever_the_threads() -> Result<()> {
+        let cpu = Device::cpu();
+        for (shape, dim, n) in
+            [([7, 5, 3], 0, 100), ([2, 9, 130], 1, 40), ([3, 4, 5], 2, 0), ([1, 2000, 70], 1, 900)]
+        {
+            for dtype in [DType::F32, DType::BF16, DType::I64, DType::U8, DType::Bool] {
+                let x = Tensor::randint(0, 9, shape, &cpu)?.to_dtype(dtype)?;
+                let mut from = shape;
+                from[dim] = n;
+                let src = Tensor::randint(0, 9, from, &cpu)?.to_dtype(dtype)?;
+                let index = Tensor::randint(0, shape[dim] as i64, [n], &cpu)?;
+                let run = |threads| with_num_threads(threads, || index_add(&x, dim, &index, &src));
+                let y = run(1)?.to_dtype(DType::F64)?.to_vec::<f64>()?;
+                assert_eq!(y, run(3)?.to_dtype(DType::F64)?.to_vec::<f64>()?);
+                // Small integers add up exactly in all of these but bfloat16.
+                let mut expected = x.to_dtype(DType::I64)?.to_vec::<i64>()?;
+                let (index, src) = (index.to_vec::<i64>()?, src.to_dtype(DType::I64)?.to_vec::<i64>()?);
+                let inner: usize = shape[dim + 1..].iter().product();
+                for (k, s) in src.iter().enumerate() {
+                    let (o, j, i) = (k / (n * inner), k / inner % n, k % inner);
+                    expected[(o * shape[dim] + index[j] as usize) * inner + i] += s;
+                }
+                for (y, e) in y.iter().zip(expected) {
+                    let e = match dtype {
+                        DType::U8 => e as u8 as f64,
+                        DType::Bool => (e != 0) as u8 as f64,
+                        _ => e as f64,
+                    };
+                    assert!(
+                        (y - e).abs() <= if dtype == DType::BF16 { e / 256.0 } else { 0.0 },
+                        "{dtype}: {y} {e}"
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
 }

@@ -9,6 +9,8 @@ pub mod isa;
 mod map;
 mod matmul;
 pub mod memory;
+mod norm;
+mod optim;
 mod pool;
 mod random;
 mod reduce;
@@ -21,7 +23,7 @@ pub mod threads;
 mod walk;
 mod wide;
 
-use crate::backend::{Backend, DimMask, Distribution, ScatterMode};
+use crate::backend::{AdamStep, Backend, DimMask, Distribution, ScatterMode, SgdStep};
 use crate::op::{ArgOp, BinaryOp, CompareOp, PredicateOp, ReduceOp, ScanOp, UnaryOp};
 use crate::rnn::{RnnGrads, RnnInputs, RnnOutputs, RnnSpec};
 use crate::{Conv, DType, Layout, Number, Pool, Result, Shape, Tensor};
@@ -165,5 +167,69 @@ impl Backend for Cpu {
     }
     fn softmax_backward(&self, grad: &Tensor, y: &Tensor, dim: usize, log: bool) -> Result<Tensor> {
         softmax::softmax_backward(grad, y, dim, log)
+    }
+    fn layer_norm(
+        &self,
+        x: &Tensor,
+        dims: usize,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        norm::layer_norm(x, dims, weight, bias, eps)
+    }
+    fn layer_norm_backward(
+        &self,
+        grad: &Tensor,
+        x: &Tensor,
+        mean: &Tensor,
+        rstd: &Tensor,
+        weight: Option<&Tensor>,
+        dims: usize,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        norm::layer_norm_backward(grad, x, mean, rstd, weight, dims)
+    }
+    fn batch_norm_stats(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        norm::batch_norm_stats(x)
+    }
+    fn batch_norm_apply(
+        &self,
+        x: &Tensor,
+        mean: &Tensor,
+        rstd: &Tensor,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        norm::batch_norm_apply(x, mean, rstd, weight, bias)
+    }
+    fn batch_norm_backward(
+        &self,
+        grad: &Tensor,
+        x: &Tensor,
+        mean: &Tensor,
+        rstd: &Tensor,
+        weight: Option<&Tensor>,
+        training: bool,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        norm::batch_norm_backward(grad, x, mean, rstd, weight, training)
+    }
+    fn sgd_step(
+        &self,
+        step: &SgdStep,
+        param: Tensor,
+        grad: &Tensor,
+        momentum: Option<Tensor>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        optim::sgd_step(step, param, grad, momentum)
+    }
+    fn adam_step(
+        &self,
+        step: &AdamStep,
+        param: Tensor,
+        grad: &Tensor,
+        mean: Tensor,
+        square: Tensor,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        optim::adam_step(step, param, grad, mean, square)
     }
 }

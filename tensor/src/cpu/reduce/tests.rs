@@ -83,7 +83,11 @@ fn searches_and_scans_equal_naive_ones() -> Result<()> {
             for &dtype in DType::ALL {
                 let x = random(&shape, dtype)?;
                 for &op in ScanOp::ALL {
-                    assert_eq!(bits(&scan(op, &x, dim)?)?, bits(&naive::scan(op, &x, dim)?)?, "{shape:?} {dtype}");
+                    assert_eq!(
+                        bits(&scan(op, &x, dim)?)?,
+                        bits(&naive::scan(op, &x, dim)?)?,
+                        "{shape:?} {dtype}"
+                    );
                 }
                 for &op in ArgOp::ALL.iter().filter(|_| shape[dim] > 0) {
                     let (y, expected) = (arg_reduce(op, &x, dim)?, naive::arg_reduce(op, &x, dim)?);

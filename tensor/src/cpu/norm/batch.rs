@@ -1,0 +1,182 @@
+//! Batch normalisation of `[n, c, …]`: each channel is `n` contiguous stretches of memory.
+//!
+//! Stretches of a few elements are left to the composed form, whose reductions take channels side by side.
+
+use super::{Moments, kernels, parameter, tensor_of};
+use crate::cpu::isa::isa;
+use crate::cpu::reduce::{LEAF, contiguous};
+use crate::cpu::storage::{elements, filled_shape};
+use crate::cpu::threads::{SharedMut, parallel_chunks_mut, parallel_for};
+use crate::cpu::walk::GRAIN;
+use crate::cpu::wide::{Wide, Widened};
+use crate::op::Real;
+use crate::{Result, Scalar, Tensor, composed, match_float};
+
+/// Elements of a plane below which the composed form is taken.
+const SMALL: usize = 16;
+
+/// `[n, c, …]` cut into pieces of planes of at most [`LEAF`] elements.
+#[derive(Clone, Copy)]
+struct Planes {
+    n: usize,
+    c: usize,
+    size: usize,
+    pieces: usize,
+}
+
+impl Planes {
+    /// `None` if planes are small or there are none.
+    fn new(x: &Tensor) -> Option<Planes> {
+        let &[n, c, ref rest @ ..] = x.dims() else { return None };
+        let size: usize = rest.iter().product();
+        (size >= SMALL && n * c > 0).then(|| Planes { n, c, size, pieces: size.div_ceil(LEAF) })
+    }
+
+    /// The channel and the place of piece `i`, of those in memory order.
+    fn piece(&self, i: usize) -> (usize, std::ops::Range<usize>) {
+        let (plane, piece) = (i / self.pieces, i % self.pieces);
+        let (start, end) = (piece * LEAF, self.size.min((piece + 1) * LEAF));
+        (plane % self.c, plane * self.size + start..plane * self.size + end)
+    }
+
+    fn count(&self) -> usize {
+        self.n * self.c * self.pieces
+    }
+
+    /// Pieces that make a task.
+    fn per_task(&self) -> usize {
+        (GRAIN / self.size.min(LEAF)).max(1)
+    }
+
+    /// A share for each piece, in memory order, computed in parallel.
+    fn shares<S: Copy + Default + Send>(
+        &self,
+        f: impl Fn(usize, std::ops::Range<usize>) -> S + Sync,
+    ) -> Vec<S> {
+        let mut shares = vec![S::default(); self.count()];
+        let per_task = self.per_task();
+        parallel_chunks_mut(&mut shares, per_task, |task, shares| {
+            for (i, share) in shares.iter_mut().enumerate() {
+                let (channel, at) = self.piece(task * per_task + i);
+                *share = f(channel, at);
+            }
+        });
+        shares
+    }
+
+    /// The shares of each channel put together, in memory order.
+    fn totals<S: Copy + Default>(&self, shares: &[S], add: impl Fn(S, S) -> S) -> Vec<S> {
+        let mut totals = vec![S::default(); self.c];
+        for (i, share) in shares.iter().enumerate() {
+            let total = &mut totals[i / self.pieces % self.c];
+            *total = add(*total, *share);
+        }
+        totals
+    }
+}
+
+/// Mean and biased variance of each channel.
+pub(crate) fn batch_norm_stats(x: &Tensor) -> Result<(Tensor, Tensor)> {
+    let Some(planes) = Planes::new(x) else { return composed::batch_norm_stats(x) };
+    let (x, isa) = (contiguous(x)?, isa());
+    match_float!("batch_norm", x.dtype(), T => {
+        type A = <T as Wide>::Acc;
+        let x = elements::<T>(&x);
+        let shares = planes.shares(|_, at| Moments::of(isa, Widened::<T>::new().view(&x[at])));
+        let totals = planes.totals(&shares, Moments::merge);
+        let each = |f: fn(&Moments) -> f64| totals.iter().map(|m| A::from_f64(f(m))).collect::<Vec<A>>();
+        Ok((tensor_of(planes.c, &each(|m| m.mean))?, tensor_of(planes.c, &each(Moments::variance))?))
+    })
+}
+
+/// `(x - mean) · rstd · weight + bias` per channel.
+pub(crate) fn batch_norm_apply(
+    x: &Tensor,
+    mean: &Tensor,
+    rstd: &Tensor,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
+    let Some(planes) = Planes::new(x) else {
+        return composed::batch_norm_apply(x, mean, rstd, weight, bias);
+    };
+    let (x, isa, c) = (contiguous(x)?, isa(), planes.c);
+    match_float!("batch_norm", x.dtype(), T => {
+        type A = <T as Wide>::Acc;
+        let (mean, rstd) = (parameter::<A>(Some(mean), c, 0.0)?, parameter::<A>(Some(rstd), c, 1.0)?);
+        let (w, b) = (parameter::<A>(weight, c, 1.0)?, parameter::<A>(bias, c, 0.0)?);
+        filled_shape::<T>(x.shape(), |y| {
+            let (x, y) = (elements::<T>(&x), SharedMut::new(y));
+            let (count, per_task) = (planes.count(), planes.per_task());
+            parallel_for(count.div_ceil(per_task), |task| {
+                let (mut input, mut output) = (Widened::<T>::new(), Widened::<T>::new());
+                for i in task * per_task..count.min((task + 1) * per_task) {
+                    let (k, at) = planes.piece(i);
+                    let x = input.view(&x[at.clone()]);
+                    // SAFETY: each piece belongs to one task.
+                    output.write(unsafe { y.slice(at) }, |y| {
+                        kernels::normalise(isa, x, mean[k], rstd[k], w[k], b[k], y);
+                    });
+                }
+            });
+            Ok(())
+        })
+    })
+}
+
+/// Gradients in `x`, `weight` and `bias`.
+pub(crate) fn batch_norm_backward(
+    grad: &Tensor,
+    x: &Tensor,
+    mean: &Tensor,
+    rstd: &Tensor,
+    weight: Option<&Tensor>,
+    training: bool,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let Some(planes) = Planes::new(x) else {
+        return composed::batch_norm_backward(grad, x, mean, rstd, weight, training);
+    };
+    let (grad, x, isa, c) = (contiguous(grad)?, contiguous(x)?, isa(), planes.c);
+    match_float!("batch_norm", x.dtype(), T => {
+        type A = <T as Wide>::Acc;
+        let (mean, rstd) = (parameter::<A>(Some(mean), c, 0.0)?, parameter::<A>(Some(rstd), c, 1.0)?);
+        let w = parameter::<A>(weight, c, 1.0)?;
+        let (g, data) = (elements::<T>(&grad), elements::<T>(&x));
+        let shares = planes.shares(|k, at| {
+            let (mut wide_g, mut wide_x) = (Widened::<T>::new(), Widened::<T>::new());
+            let (g, x) = (wide_g.view(&g[at.clone()]), wide_x.view(&data[at]));
+            kernels::channel_sums(isa, g, x, mean[k], rstd[k]).map(Scalar::to_f64)
+        });
+        // (Σ g, Σ g · z) of each channel.
+        let totals = planes.totals(&shares, |a: [f64; 2], b| [a[0] + b[0], a[1] + b[1]]);
+        let count = if training { (planes.n * planes.size) as f64 } else { f64::INFINITY };
+        let dx = filled_shape::<T>(x.shape(), |dx| {
+            let dx = SharedMut::new(dx);
+            let (pieces, per_task) = (planes.count(), planes.per_task());
+            parallel_for(pieces.div_ceil(per_task), |task| {
+                let mut wide: [Widened<T>; 3] = std::array::from_fn(|_| Widened::new());
+                let [wide_g, wide_x, wide_dx] = &mut wide;
+                for i in task * per_task..pieces.min((task + 1) * per_task) {
+                    let (k, at) = planes.piece(i);
+                    let (g, x) = (wide_g.view(&g[at.clone()]), wide_x.view(&data[at.clone()]));
+                    // The means of h = g · w and of h · z; the statistics are constants outside of training.
+                    let [h, hz] = totals[k].map(|t| A::from_f64(t / count) * w[k]);
+                    // SAFETY: each piece belongs to one task.
+                    wide_dx.write(unsafe { dx.slice(at) }, |dx| match training {
+                        true => kernels::channel_backward(isa, g, x, mean[k], rstd[k], w[k], h, hz, dx),
+                        false => kernels::normalise(isa, g, A::zero(), w[k], rstd[k], A::zero(), dx),
+                    });
+                }
+            });
+            Ok(())
+        })?;
+        let each = |i: usize| {
+            let data: Vec<T> = totals.iter().map(|t| T::from_f64(t[i])).collect();
+            filled_shape::<T>(c.into(), |y| {
+                y.copy_from_slice(&data);
+                Ok(())
+            })
+        };
+        Ok((dx, each(1)?, each(0)?))
+    })
+}

@@ -1,0 +1,113 @@
+//! Layer normalisation: rows of the last dims.
+
+use super::{Moments, kernels, parameter, tensor_of};
+use crate::cpu::isa::isa;
+use crate::cpu::reduce::{Kernel, contiguous};
+use crate::cpu::storage::{elements, filled_shape};
+use crate::cpu::threads::{SharedMut, parallel_for};
+use crate::cpu::walk::GRAIN;
+use crate::cpu::wide::{Wide, Widened};
+use crate::op::ReduceOp;
+use crate::{Result, Scalar, Shape, Tensor, composed, match_float};
+
+/// Rows whose shares of the gradients of weight and bias are added up before those of blocks are.
+const ROWS: usize = 64;
+
+/// `[leading…]` and ones for the normalised dims.
+fn stat_shape(shape: Shape, dims: usize) -> Shape {
+    (shape.rank() - dims..shape.rank()).fold(shape, |s, d| s.with_dim(d, 1))
+}
+
+/// `(y, mean, rstd)` over the last `dims` dims.
+pub(crate) fn layer_norm(
+    x: &Tensor,
+    dims: usize,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    eps: f64,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    if x.numel() == 0 {
+        return composed::layer_norm(x, dims, weight, bias, eps);
+    }
+    let x = contiguous(x)?;
+    let n: usize = x.dims()[x.rank() - dims..].iter().product();
+    let (rows, stats, isa) = (x.numel() / n, stat_shape(x.shape(), dims), isa());
+    match_float!("layer_norm", x.dtype(), T => {
+        type A = <T as Wide>::Acc;
+        let (w, b) = (parameter::<A>(weight, n, 1.0)?, parameter::<A>(bias, n, 0.0)?);
+        let (mut means, mut rstds) = (vec![A::default(); rows], vec![A::default(); rows]);
+        let y = filled_shape::<T>(x.shape(), |y| {
+            let (x, y) = (elements::<T>(&x), SharedMut::new(y));
+            let (means, rstds) = (SharedMut::new(&mut means), SharedMut::new(&mut rstds));
+            let per_task = (GRAIN / n).max(1);
+            parallel_for(rows.div_ceil(per_task), |task| {
+                let (mut input, mut output) = (Widened::<T>::new(), Widened::<T>::new());
+                for row in task * per_task..rows.min((task + 1) * per_task) {
+                    let x = input.view(&x[row * n..(row + 1) * n]);
+                    let moments = Moments::of(isa, x);
+                    let mean = A::from_f64(moments.mean);
+                    let rstd = A::from_f64((moments.variance() + eps).sqrt().recip());
+                    // SAFETY: each row belongs to one task.
+                    let (y, m, r) = unsafe {
+                        (y.slice(row * n..(row + 1) * n), means.slice(row..row + 1), rstds.slice(row..row + 1))
+                    };
+                    (m[0], r[0]) = (mean, rstd);
+                    output.write(y, |y| kernels::normalise_row(isa, x, mean, rstd, &w, &b, y));
+                }
+            });
+            Ok(())
+        })?;
+        Ok((y, tensor_of(stats, &means)?, tensor_of(stats, &rstds)?))
+    })
+}
+
+/// Gradients in `x`, `weight` and `bias`.
+pub(crate) fn layer_norm_backward(
+    grad: &Tensor,
+    x: &Tensor,
+    mean: &Tensor,
+    rstd: &Tensor,
+    weight: Option<&Tensor>,
+    dims: usize,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    if x.numel() == 0 {
+        return composed::layer_norm_backward(grad, x, mean, rstd, weight, dims);
+    }
+    let (grad, x) = (contiguous(grad)?, contiguous(x)?);
+    let affine = Shape::from(&x.dims()[x.rank() - dims..]);
+    let n = affine.numel();
+    let (rows, isa) = (x.numel() / n, isa());
+    let blocks = rows.div_ceil(ROWS);
+    match_float!("layer_norm", x.dtype(), T => {
+        type A = <T as Wide>::Acc;
+        let w = parameter::<A>(weight, n, 1.0)?;
+        let (means, rstds) = (parameter::<A>(Some(mean), rows, 0.0)?, parameter::<A>(Some(rstd), rows, 1.0)?);
+        let (mut dw, mut db) = (vec![A::default(); blocks * n], vec![A::default(); blocks * n]);
+        let dx = filled_shape::<T>(x.shape(), |dx| {
+            let (g, x, dx) = (elements::<T>(&grad), elements::<T>(&x), SharedMut::new(dx));
+            let (dw, db) = (SharedMut::new(&mut dw), SharedMut::new(&mut db));
+            parallel_for(blocks, |block| {
+                let mut wide: [Widened<T>; 3] = std::array::from_fn(|_| Widened::new());
+                let [wide_g, wide_x, wide_dx] = &mut wide;
+                let share = block * n..(block + 1) * n;
+                // SAFETY: each block of rows belongs to one task.
+                let (dw, db) = unsafe { (dw.slice(share.clone()), db.slice(share)) };
+                for row in block * ROWS..rows.min((block + 1) * ROWS) {
+                    let at = row * n..(row + 1) * n;
+                    let (g, x) = (wide_g.view(&g[at.clone()]), wide_x.view(&x[at.clone()]));
+                    // SAFETY: each row belongs to one block.
+                    wide_dx.write(unsafe { dx.slice(at) }, |dx| {
+                        kernels::row_backward(isa, g, x, means[row], rstds[row], &w, dx, dw, db);
+                    });
+                }
+            });
+            Ok(())
+        })?;
+        let sum = Kernel::<A>::new(ReduceOp::Sum, isa);
+        let total = |parts: &mut Vec<A>| {
+            sum.tree(parts, n);
+            tensor_of(affine, &parts[..n])?.to_dtype(x.dtype())
+        };
+        Ok((dx, total(&mut dw)?, total(&mut db)?))
+    })
+}

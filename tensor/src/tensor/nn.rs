@@ -29,6 +29,102 @@ impl Tensor {
         Ok(self.backend().layer_norm(self, normalized_shape.len(), weight, bias, eps)?.0)
     }
 
+    /// As [`layer_norm`](Self::layer_norm), with the mean and `1 / √(var + eps)` that its gradient needs.
+    pub fn layer_norm_stats(
+        &self,
+        normalized_shape: &[usize],
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        self.check_norm("layer_norm", normalized_shape, weight, bias)?;
+        self.backend().layer_norm(self, normalized_shape.len(), weight, bias, eps)
+    }
+
+    /// The gradient of [`softmax`](Self::softmax), or with `log` of [`log_softmax`](Self::log_softmax), from that of its
+    /// result, `self`, and the result `y`.
+    pub fn softmax_backward(&self, y: &Tensor, dim: isize, log: bool) -> Result<Tensor> {
+        self.check_like("softmax_backward", y)?;
+        self.backend().softmax_backward(self, y, self.shape().dim("softmax_backward", dim)?, log)
+    }
+
+    /// Gradients of [`layer_norm_stats`](Self::layer_norm_stats) over `dims` dims in input, weight and bias, from that of
+    /// its result, `self`.
+    pub fn layer_norm_backward(
+        &self,
+        x: &Tensor,
+        mean: &Tensor,
+        rstd: &Tensor,
+        weight: Option<&Tensor>,
+        dims: usize,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        self.check_like("layer_norm_backward", x)?;
+        self.backend().layer_norm_backward(self, x, mean, rstd, weight, dims)
+    }
+
+    /// Mean and biased variance of each channel of `[n, c, …]`: `([c], [c])`, in f32 for half precision.
+    pub fn batch_norm_stats(&self) -> Result<(Tensor, Tensor)> {
+        self.check_batch_norm("batch_norm_stats", &[])?;
+        self.backend().batch_norm_stats(self)
+    }
+
+    /// `(x - mean) · rstd · weight + bias` for each channel of `[n, c, …]`; all of them are `[c]`.
+    pub fn batch_norm_apply(
+        &self,
+        mean: &Tensor,
+        rstd: &Tensor,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let given: Vec<&Tensor> = [Some(mean), Some(rstd), weight, bias].into_iter().flatten().collect();
+        self.check_batch_norm("batch_norm_apply", &given)?;
+        self.backend().batch_norm_apply(self, mean, rstd, weight, bias)
+    }
+
+    /// Gradients of batch normalisation in input, weight and bias, from that of its result, `self`. With `training` the
+    /// mean and rstd were the batch's own.
+    pub fn batch_norm_backward(
+        &self,
+        x: &Tensor,
+        mean: &Tensor,
+        rstd: &Tensor,
+        weight: Option<&Tensor>,
+        training: bool,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        self.check_like("batch_norm_backward", x)?;
+        let given: Vec<&Tensor> = [Some(mean), Some(rstd), weight].into_iter().flatten().collect();
+        x.check_batch_norm("batch_norm_backward", &given)?;
+        self.backend().batch_norm_backward(self, x, mean, rstd, weight, training)
+    }
+
+    fn check_batch_norm(&self, op: &'static str, per_channel: &[&Tensor]) -> Result<()> {
+        self.check_float(op)?;
+        let &[_, c, ..] = self.dims() else {
+            return Err(Error::shape(op, self.shape(), "expected [n, c, …]"));
+        };
+        for t in per_channel {
+            self.check_device(op, t)?;
+            if t.dims() != [c] {
+                return Err(Error::shape(
+                    op,
+                    t.shape(),
+                    format!("expected one number for each of {c} channels"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Errors unless both have one shape, dtype and device.
+    pub(crate) fn check_like(&self, op: &'static str, other: &Tensor) -> Result<()> {
+        self.check_same(op, other)?;
+        if self.shape() == other.shape() {
+            Ok(())
+        } else {
+            Err(Error::shapes(op, self.shape(), other.shape()))
+        }
+    }
+
     /// Errors unless the last dims have the extents `normalized` and weight and bias have just these.
     pub fn check_norm(
         &self,

@@ -70,6 +70,51 @@ impl Tensor {
         self.backend().adaptive_avg_pool(self, Shape::from(dims).checked(OP)?)
     }
 
+    /// The gradient of [`max_pool_with_indices`](Self::max_pool_with_indices) for an input of shape `input`, from that of
+    /// its result, `self`, and the indices it gave.
+    pub fn max_pool_backward(&self, index: &Tensor, input: impl Into<Shape>) -> Result<Tensor> {
+        const OP: &str = "max_pool_backward";
+        self.check_device(OP, index)?;
+        let input = input.into();
+        let plane = Shape::from(input.dims().get(2..).unwrap_or(&[])).numel();
+        let fits = index.shape() == self.shape()
+            && input.rank() == self.rank()
+            && input.dims()[..2] == self.dims()[..2];
+        if !fits || index.dtype() != crate::DType::I64 {
+            return Err(Error::shapes(OP, self.shape(), index.shape()));
+        }
+        if index.numel() > 0 {
+            let (low, high) = (index.amin(.., false)?.item()?, index.amax(.., false)?.item()?);
+            if low < 0.0 || high >= plane as f64 {
+                return Err(Error::index(OP, if low < 0.0 { low } else { high } as i64, plane));
+            }
+        }
+        self.backend().max_pool_backward(self, index, input)
+    }
+
+    /// The gradient of [`avg_pool`](Self::avg_pool) for an input of shape `input`, from that of its result, `self`.
+    pub fn avg_pool_backward(&self, input: impl Into<Shape>, pool: impl Into<Pool>) -> Result<Tensor> {
+        let (input, pool) = (input.into(), pool.into());
+        let expected = pool.output_shape("avg_pool_backward", input)?;
+        if expected != self.shape() {
+            return Err(Error::shapes("avg_pool_backward", self.shape(), expected));
+        }
+        self.backend().avg_pool_backward(self, input, &pool)
+    }
+
+    /// The gradient of [`adaptive_avg_pool`](Self::adaptive_avg_pool) for an input of shape `input`, from that of its
+    /// result, `self`.
+    pub fn adaptive_avg_pool_backward(&self, input: impl Into<Shape>) -> Result<Tensor> {
+        let input = input.into();
+        if input.rank() != self.rank()
+            || !(3..=5).contains(&input.rank())
+            || input.dims()[..2] != self.dims()[..2]
+        {
+            return Err(Error::shapes("adaptive_avg_pool_backward", self.shape(), input));
+        }
+        self.backend().adaptive_avg_pool_backward(self, input)
+    }
+
     fn check_planes(&self, op: &'static str) -> Result<()> {
         match self.rank() {
             4 => Ok(()),

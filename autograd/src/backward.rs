@@ -1,0 +1,252 @@
+//! The walk back through the graph.
+
+use crate::node::{Edge, LEAF, Node, Severed, State, with_recording};
+use crate::var::{Backprop, History, Var};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use tensor::op::BinaryOp;
+use tensor::{Error, ErrorKind, Result, Tensor};
+
+/// How to go back.
+#[derive(Clone, Debug, Default)]
+pub struct Backward {
+    /// The gradient to start from, of the shape of the value; 1 if absent, which a value of one element allows.
+    pub gradient: Option<Tensor>,
+    /// Whether the graph may be walked again. It keeps what it had saved.
+    pub retain_graph: bool,
+    /// Whether the gradients get a history of their own, to be differentiated in turn. Retains the graph.
+    pub create_graph: bool,
+}
+
+/// Gradients by leaf.
+#[derive(Debug, Default)]
+pub struct Gradients {
+    by_node: HashMap<u64, Var>,
+    severed: Vec<Arc<Severed>>,
+}
+
+impl Gradients {
+    /// The gradient with respect to a leaf.
+    ///
+    /// # Errors
+    /// If the leaf did not take part: the message says what cut it off, where that is known.
+    pub fn get(&self, leaf: &Var) -> Result<&Tensor> {
+        self.get_var(leaf).map(Var::value)
+    }
+
+    /// As [`get`](Self::get), with the history that [`Backward::create_graph`] gave it.
+    pub fn get_var(&self, leaf: &Var) -> Result<&Var> {
+        self.find(leaf).ok_or_else(|| {
+            let cause = match self.severed_at(leaf) {
+                Some(op) => format!("the value was cut off by {op}"),
+                None => "it did not take part in computing the value".to_string(),
+            };
+            ErrorKind::Gradient { op: "gradient", message: format!("no gradient for {leaf:?}: {cause}") }
+                .into()
+        })
+    }
+
+    /// The gradient with respect to a leaf, if there is one.
+    pub fn find(&self, leaf: &Var) -> Option<&Var> {
+        self.by_node.get(&leaf.node()?.id)
+    }
+
+    /// The op that cut a leaf off on its way to the differentiated value, where that is known.
+    pub fn severed_at(&self, leaf: &Var) -> Option<&'static str> {
+        let id = leaf.node()?.id;
+        self.severed.iter().find(|cut| cut.leaves.contains(&id)).map(|cut| cut.op)
+    }
+
+    /// Puts another gradient in place of a leaf's: for clipping and accumulating.
+    pub fn set(&mut self, leaf: &Var, gradient: Tensor) {
+        if let Some(node) = leaf.node() {
+            self.by_node.insert(node.id, gradient.into());
+        }
+    }
+
+    /// Adds the gradients of another walk: accumulation over several batches.
+    pub fn accumulate(&mut self, other: Gradients) -> Result<()> {
+        for (id, g) in other.by_node {
+            let sum = match self.by_node.remove(&id) {
+                Some(old) => add(old, &g, false)?,
+                None => g,
+            };
+            self.by_node.insert(id, sum);
+        }
+        self.severed.extend(other.severed);
+        Ok(())
+    }
+
+    /// How many leaves have a gradient.
+    pub fn len(&self) -> usize {
+        self.by_node.len()
+    }
+
+    /// Whether no leaf has one.
+    pub fn is_empty(&self) -> bool {
+        self.by_node.is_empty()
+    }
+}
+
+/// The sum of two gradients of one value, in place where nobody else holds the first.
+fn add(a: Var, b: &Var, create_graph: bool) -> Result<Var> {
+    match create_graph {
+        true => a.add(b),
+        false => Ok(a.into_value().binary_into(BinaryOp::Add, b.value())?.into()),
+    }
+}
+
+impl Var {
+    /// Gradients of this one number with respect to every leaf it depends on. The graph is used up.
+    ///
+    /// # Errors
+    /// If it is not one number, has no history, or was differentiated already.
+    pub fn backward(&self) -> Result<Gradients> {
+        self.backward_with(&Backward::default())
+    }
+
+    /// As [`backward`](Self::backward), with options.
+    pub fn backward_with(&self, options: &Backward) -> Result<Gradients> {
+        self.walk_back(options, &HashSet::new())
+    }
+
+    fn walk_back(&self, options: &Backward, keep: &HashSet<u64>) -> Result<Gradients> {
+        let root = match &self.history {
+            History::Node(node) => node,
+            History::Severed(cut) => {
+                return Err(no_history(format!("the value has no history: {} cut it off", cut.op)));
+            }
+            History::Constant => {
+                return Err(no_history(
+                    "the value has no history: it is computed from constants".to_string(),
+                ));
+            }
+        };
+        let start = match &options.gradient {
+            Some(g) if g.shape() != self.shape() => {
+                return Err(Error::shapes("backward", self.shape(), g.shape())
+                    .hint("the gradient to start from has the shape of the value"));
+            }
+            Some(g) => g.clone(),
+            None if self.numel() == 1 => self.value().ones_like()?,
+            None => {
+                return Err(Error::shape("backward", self.shape(), "expected one number")
+                    .hint("reduce it with sum_all or mean_all, or give the gradient to start from"));
+            }
+        };
+        let create_graph = options.create_graph;
+        let walk = Walk { retain: options.retain_graph || create_graph, create_graph, keep, stop: false };
+        with_recording(create_graph, || walk.run(root, start.into()))
+    }
+}
+
+/// One walk: what it keeps and where it ends.
+struct Walk<'a> {
+    retain: bool,
+    create_graph: bool,
+    /// Nodes besides leaves whose gradients are asked for.
+    keep: &'a HashSet<u64>,
+    /// Whether it does not go on behind those.
+    stop: bool,
+}
+
+impl Walk<'_> {
+    fn run(&self, root: &Arc<Node>, start: Var) -> Result<Gradients> {
+        let mut grads = Gradients::default();
+        let mut todo: BTreeMap<u64, (Arc<Node>, Var)> = BTreeMap::from([(root.id, (root.clone(), start))]);
+        while let Some((id, (node, grad))) = todo.pop_last() {
+            let kept = self.keep.contains(&id);
+            if node.op == LEAF || kept {
+                grads.by_node.insert(id, grad.clone());
+            }
+            if kept && self.stop {
+                continue;
+            }
+            for (input, g) in step(&node, grad, self.retain)? {
+                let sum = match todo.remove(&input.id) {
+                    Some((_, old)) => add(old, &g, self.create_graph)?,
+                    None => g,
+                };
+                todo.insert(input.id, (input, sum));
+            }
+            grads.severed.extend(node.edges.iter().filter_map(|e| match e {
+                Edge::Severed(cut) => Some(cut.clone()),
+                Edge::Node(_) | Edge::Constant => None,
+            }));
+        }
+        Ok(grads)
+    }
+}
+
+fn no_history(message: String) -> Error {
+    Error::from(ErrorKind::Gradient { op: "backward", message })
+}
+
+/// Runs one node's rule: the gradients for those of its inputs that want one.
+fn step(node: &Arc<Node>, grad: Var, retain: bool) -> Result<Vec<(Arc<Node>, Var)>> {
+    let mut state = node.state();
+    let (rule, output) = match &mut *state {
+        State::Leaf => return Ok(vec![]),
+        State::Spent => return Err(ErrorKind::GraphConsumed.into()),
+        State::Live { rule, output } if retain => {
+            let backprop = Backprop { grad, node, output: output.clone() };
+            return routed(node, rule(&backprop)?);
+        }
+        live => match std::mem::replace(live, State::Spent) {
+            State::Live { rule, output } => (rule, output),
+            State::Leaf | State::Spent => return Err(ErrorKind::GraphConsumed.into()),
+        },
+    };
+    drop(state);
+    routed(node, rule(&Backprop { grad, node, output })?)
+}
+
+/// Pairs gradients with the inputs they are for, checking that they fit.
+fn routed(node: &Arc<Node>, grads: Vec<Option<Var>>) -> Result<Vec<(Arc<Node>, Var)>> {
+    if grads.len() != node.edges.len() {
+        let message = format!("its rule gave {} gradients for {} inputs", grads.len(), node.edges.len());
+        return Err(ErrorKind::Gradient { op: node.op, message }.into());
+    }
+    let mut out = Vec::with_capacity(grads.len());
+    for (edge, grad) in node.edges.iter().zip(grads) {
+        let (Edge::Node(input), Some(grad)) = (edge, grad) else { continue };
+        if grad.shape() != input.shape {
+            return Err(Error::shapes(node.op, input.shape, grad.shape())
+                .hint("its rule gave the second shape as the gradient of an input of the first"));
+        }
+        out.push((input.clone(), grad));
+    }
+    Ok(out)
+}
+
+/// Gradients of `output` with respect to any values it was computed from, leaves or not, in their order.
+///
+/// # Errors
+/// If one of them did not take part.
+///
+/// ```
+/// use gradus_autograd::{Backward, Var, grad};
+/// use tensor::{Device, Tensor};
+/// # fn main() -> tensor::Result<()> {
+/// let x = Var::leaf(Tensor::from_slice(&[2f64], [1], &Device::cpu())?);
+/// let y = x.square()?.mul(&x)?.sum_all()?;                                     // x³
+/// let create = Backward { create_graph: true, ..Default::default() };
+/// let dx = grad(&y, &[&x], &create)?.remove(0);                                // 3 x²
+/// let ddx = grad(&dx.sum_all()?, &[&x], &Backward::default())?.remove(0);      // 6 x
+/// assert_eq!((dx.item()?, ddx.item()?), (12., 12.));
+/// # Ok(()) }
+/// ```
+pub fn grad(output: &Var, inputs: &[&Var], options: &Backward) -> Result<Vec<Var>> {
+    let keep = inputs.iter().filter_map(|v| v.node()).map(|n| n.id).collect();
+    let grads = output.walk_back(options, &keep)?;
+    inputs.iter().map(|v| grads.get_var(v).cloned()).collect()
+}
+
+/// Gradients of `y` in `inputs`, in one step of a larger walk: it stops at the inputs, and keeps its history.
+pub(crate) fn vjp(y: &Var, gradient: &Var, inputs: &[&Var]) -> Result<Vec<Option<Var>>> {
+    let stop: HashSet<u64> = inputs.iter().filter_map(|v| v.node()).map(|n| n.id).collect();
+    let Some(root) = y.node() else { return Ok(vec![None; inputs.len()]) };
+    let walk = Walk { retain: true, create_graph: true, keep: &stop, stop: true };
+    let grads = walk.run(root, gradient.clone())?;
+    Ok(inputs.iter().map(|v| grads.find(v).cloned()).collect())
+}

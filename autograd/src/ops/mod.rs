@@ -1,0 +1,16 @@
+//! Differentiable ops, by family: the same file names as in the tensor crate.
+
+mod binary;
+mod conv;
+mod index;
+mod loss;
+mod matmul;
+mod norm;
+mod pool;
+mod reduce;
+mod shape;
+mod softmax;
+mod unary;
+
+pub use loss::{ClassLoss, Reduction};
+pub use norm::BatchNormStats;

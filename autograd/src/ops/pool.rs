@@ -1,0 +1,67 @@
+//! Pooling.
+
+use crate::Var;
+use tensor::{Error, Pool, Result, Shape, Spatial, Tensor};
+
+impl Var {
+    /// The largest of each window of `[n, c, h, w]`; see [`Tensor::max_pool2d`].
+    pub fn max_pool2d(&self, pool: impl Into<Pool>) -> Result<Var> {
+        self.check_planes("max_pool2d")?;
+        Ok(self.max_pool_with_indices(pool)?.0)
+    }
+
+    /// The largest of each window and its index; see [`Tensor::max_pool_with_indices`].
+    pub fn max_pool_with_indices(&self, pool: impl Into<Pool>) -> Result<(Var, Tensor)> {
+        let (y, index) = self.value().max_pool_with_indices(pool)?;
+        let (shape, picks) = (self.shape(), index.clone());
+        let y = Var::record1("max_pool", y, self, move |g| unpool(g, &picks, shape));
+        Ok((y, index))
+    }
+
+    /// The mean of each window of `[n, c, h, w]`; see [`Tensor::avg_pool2d`].
+    pub fn avg_pool2d(&self, pool: impl Into<Pool>) -> Result<Var> {
+        self.check_planes("avg_pool2d")?;
+        self.avg_pool(pool)
+    }
+
+    /// The mean of each window; see [`Tensor::avg_pool`].
+    pub fn avg_pool(&self, pool: impl Into<Pool>) -> Result<Var> {
+        let pool = pool.into();
+        let shape = self.shape();
+        Ok(Var::record1("avg_pool", self.value().avg_pool(pool)?, self, move |g| {
+            let back = g.value().avg_pool_backward(shape, pool)?;
+            Ok(Var::record1("avg_pool_backward", back, g, move |u| u.avg_pool(pool)))
+        }))
+    }
+
+    /// Means of nearly equal windows of `[n, c, h, w]`; see [`Tensor::adaptive_avg_pool2d`].
+    pub fn adaptive_avg_pool2d(&self, output: impl Into<Spatial>) -> Result<Var> {
+        self.check_planes("adaptive_avg_pool2d")?;
+        let output = output.into();
+        let shape = self.shape();
+        Ok(Var::record1("adaptive_avg_pool", self.value().adaptive_avg_pool(output)?, self, move |g| {
+            let back = g.value().adaptive_avg_pool_backward(shape)?;
+            Ok(Var::record1("adaptive_avg_pool_backward", back, g, move |u| u.adaptive_avg_pool2d(output)))
+        }))
+    }
+
+    fn check_planes(&self, op: &'static str) -> Result<()> {
+        match self.rank() {
+            4 => Ok(()),
+            _ => Err(Error::shape(op, self.shape(), "expected [n, c, h, w]")),
+        }
+    }
+}
+
+/// Each gradient to the place that was the largest.
+fn unpool(g: &Var, index: &Tensor, input: Shape) -> Result<Var> {
+    let back = g.value().max_pool_backward(index, input)?;
+    let index = index.clone();
+    Ok(Var::record1("max_pool_backward", back, g, move |u| {
+        // Its own gradient picks the places again: planes as one dim.
+        let (n, c) = (index.dims()[0], index.dims()[1]);
+        let plane = |s: Shape| s.dims()[2..].iter().product::<usize>();
+        let flat = u.reshape([n, c, plane(input)])?;
+        flat.gather(2, &index.reshape([n, c, plane(index.shape())])?)?.reshape(index.shape())
+    }))
+}

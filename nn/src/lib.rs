@@ -1,1 +1,4 @@
-//! Under construction.
+//! CNN and RNN modules, optimizers, data loading and state files for gradus.
+#![forbid(unsafe_code)]
+
+pub mod data;

@@ -27,7 +27,7 @@ pub(super) fn run<C: Cell>(
     grads: OfOutputs,
 ) -> Result<RnnGrads> {
     let RnnSizes { t, n, hidden, .. } = sizes;
-    let (width, d_width, state) = (C::KEPT * hidden, C::grads() * hidden, n * hidden);
+    let (width, d_width, state) = (C::KEPT * hidden, C::GRADS * hidden, n * hidden);
     let weight_hh = Packed::b(matrix(&inputs.weight_hh));
     let contiguous = |x: Option<&Tensor>| x.map(Tensor::contiguous).transpose();
     let (grad, c0) = (contiguous(grads.output)?, contiguous(inputs.c0.as_ref())?);
@@ -70,7 +70,7 @@ pub(super) fn run<C: Cell>(
     let bias_hh = inputs.bias_hh.as_ref().map(|_| d.row_sums(&[(0, 0, C::GATES)])).transpose()?;
     let bias_ih = match (&inputs.bias_ih, &bias_hh) {
         (None, _) => None,
-        (Some(_), Some(same)) if C::grads() == C::GATES => Some(same.clone()),
+        (Some(_), Some(same)) if C::GRADS == C::GATES => Some(same.clone()),
         (Some(_), _) => Some(d.row_sums(C::A_PARTS)?),
     };
     Ok(RnnGrads {
@@ -99,7 +99,7 @@ struct Preactivations<'a, C> {
 impl<C: Cell> Preactivations<'_, C> {
     /// Some blocks of the rows of some steps, as a matrix.
     fn blocks(&self, times: Range<usize>, first: usize, count: usize) -> MatRef<'_, f32> {
-        let (n, hidden, width) = (self.sizes.n, self.sizes.hidden, C::grads() * self.sizes.hidden);
+        let (n, hidden, width) = (self.sizes.n, self.sizes.hidden, C::GRADS * self.sizes.hidden);
         let offset = times.start * n * width + first * hidden;
         MatRef::new(self.d, offset, [times.len() * n, count * hidden], [width as isize, 1])
     }

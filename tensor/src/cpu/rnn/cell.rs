@@ -1,4 +1,6 @@
 //! The equations of one unit at one step, forwards and backwards, for numbers and for vectors of them.
+//!
+//! All of it is `inline(always)`: vectors must not cross into a function that is compiled for fewer instructions.
 
 use crate::op::unary::row;
 use crate::op::{Real, UnaryFormula};
@@ -37,16 +39,13 @@ pub(super) trait Cell: 'static {
     const GATES: usize;
     /// Blocks of what is kept, at least as many as there are gates.
     const KEPT: usize;
+    /// Blocks of [`Before::d`].
+    const GRADS: usize;
     /// Whether there is a cell state.
     const HAS_CELL: bool;
     /// Where the gradient of `a` stands among the blocks of [`Before::d`]: `(first block, first gate, how many)`. That of `b`
     /// stands in the first [`GATES`](Self::GATES) blocks.
     const A_PARTS: &'static [(usize, usize, usize)];
-
-    /// Blocks of [`Before::d`].
-    fn grads() -> usize {
-        Self::A_PARTS.iter().map(|(block, _, count)| block + count).fold(Self::GATES, usize::max)
-    }
 
     /// One step.
     fn forward<R: Real>(a: Blocks<R>, b: Blocks<R>, h: R, c: R) -> Next<R>;
@@ -67,21 +66,25 @@ pub(super) struct Lstm;
 /// `h' = (1 - z)·n + z·h` with `n = tanh(a_n + r·b_n)`; gates r, z, n; keeps them and `b_n`.
 pub(super) struct Gru;
 
+#[inline(always)]
 fn sigmoid<R: Real>(x: R) -> R {
     row::Sigmoid::eval(x)
 }
 
 /// The derivative of the sigmoid where its value is `s`.
+#[inline(always)]
 fn sigmoid_slope<R: Real>(s: R) -> R {
     s * (R::one() - s)
 }
 
 /// The derivative of tanh where its value is `y`.
+#[inline(always)]
 fn tanh_slope<R: Real>(y: R) -> R {
     R::one() - y * y
 }
 
 /// A single block.
+#[inline(always)]
 fn one<R: Real>(x: R) -> Blocks<R> {
     [x, R::zero(), R::zero(), R::zero(), R::zero()]
 }
@@ -89,6 +92,7 @@ fn one<R: Real>(x: R) -> Blocks<R> {
 impl Cell for Tanh {
     const GATES: usize = 1;
     const KEPT: usize = 1;
+    const GRADS: usize = 1;
     const HAS_CELL: bool = false;
     const A_PARTS: &'static [(usize, usize, usize)] = &[(0, 0, 1)];
 
@@ -107,6 +111,7 @@ impl Cell for Tanh {
 impl Cell for Relu {
     const GATES: usize = 1;
     const KEPT: usize = 1;
+    const GRADS: usize = 1;
     const HAS_CELL: bool = false;
     const A_PARTS: &'static [(usize, usize, usize)] = &[(0, 0, 1)];
 
@@ -125,6 +130,7 @@ impl Cell for Relu {
 impl Cell for Lstm {
     const GATES: usize = 4;
     const KEPT: usize = 5;
+    const GRADS: usize = 4;
     const HAS_CELL: bool = true;
     const A_PARTS: &'static [(usize, usize, usize)] = &[(0, 0, 4)];
 
@@ -151,6 +157,7 @@ impl Cell for Lstm {
 impl Cell for Gru {
     const GATES: usize = 3;
     const KEPT: usize = 4;
+    const GRADS: usize = 4;
     const HAS_CELL: bool = false;
     const A_PARTS: &'static [(usize, usize, usize)] = &[(0, 0, 2), (3, 2, 1)];
 

@@ -1,6 +1,6 @@
 //! The equations over all units of all sequences at one step: vectors inside a row, rows shared out to threads.
 
-use super::cell::{Blocks, Cell};
+use super::cell::{Cell, MAX_BLOCKS};
 use crate::cpu::isa::{self, Isa};
 use crate::cpu::simd::lanes::{Lanes, MAX_WIDTH};
 use crate::cpu::simd::levels::levels;
@@ -110,15 +110,16 @@ levels! {
             let h_before = &step.h_before[row * hidden..][..hidden];
             let b = &step.b[row * C::GATES * hidden..][..C::GATES * hidden];
             for_units::<V>(hidden, #[inline(always)] |unit| {
-                let biased = |row: &[f32], bias: &[f32], gate| {
-                    unit.load::<V>(row, gate * hidden) + unit.load::<V>(bias, gate * hidden)
-                };
-                let from_x = blocks(C::GATES, |gate| biased(kept, step.biases[0], gate));
-                let from_h = blocks(C::GATES, |gate| biased(b, step.biases[1], gate));
+                let (mut from_x, mut from_h) = ([V::zero(); MAX_BLOCKS], [V::zero(); MAX_BLOCKS]);
+                for gate in 0..C::GATES {
+                    let at = gate * hidden;
+                    from_x[gate] = unit.load::<V>(kept, at) + unit.load(step.biases[0], at);
+                    from_h[gate] = unit.load::<V>(b, at) + unit.load(step.biases[1], at);
+                }
                 let cell = if C::HAS_CELL { unit.load(c, 0) } else { V::zero() };
                 let next = C::forward(from_x, from_h, unit.load(h_before, 0), cell);
-                for (block, &value) in next.kept[..C::KEPT].iter().enumerate() {
-                    unit.store(value, kept, block * hidden);
+                for block in 0..C::KEPT {
+                    unit.store(next.kept[block], kept, block * hidden);
                 }
                 unit.store(next.h, h, 0);
                 if C::HAS_CELL {
@@ -141,7 +142,10 @@ levels! {
             let c_before = if C::HAS_CELL { &step.c_before.0[row * step.c_before.1..][..hidden] } else { &[] };
             let grad = step.grad.map(|grad| &grad[row * hidden..][..hidden]);
             for_units::<V>(hidden, #[inline(always)] |unit| {
-                let kept = blocks(C::KEPT, |block| unit.load::<V>(kept, block * hidden));
+                let mut known = [V::zero(); MAX_BLOCKS];
+                for block in 0..C::KEPT {
+                    known[block] = unit.load(kept, block * hidden);
+                }
                 let mut of_h = unit.load::<V>(dh, 0);
                 if let Some(grad) = grad {
                     of_h = of_h + unit.load(grad, 0);
@@ -150,9 +154,9 @@ levels! {
                     true => (unit.load(c_before, 0), unit.load(dc, 0)),
                     false => (V::zero(), V::zero()),
                 };
-                let before = C::backward(kept, unit.load(h_before, 0), cell, of_h, of_c);
-                for (block, &value) in before.d[..C::grads()].iter().enumerate() {
-                    unit.store(value, d, block * hidden);
+                let before = C::backward(known, unit.load(h_before, 0), cell, of_h, of_c);
+                for block in 0..C::GRADS {
+                    unit.store(before.d[block], d, block * hidden);
                 }
                 unit.store(before.h, dh, 0);
                 if C::HAS_CELL {
@@ -161,15 +165,6 @@ levels! {
             });
         }
     }
-}
-
-/// The first `count` blocks from `f`, the others zero.
-#[inline(always)]
-fn blocks<R: Real>(count: usize, f: impl Fn(usize) -> R) -> Blocks<R> {
-    std::array::from_fn(
-        #[inline(always)]
-        |block| if block < count { f(block) } else { R::zero() },
-    )
 }
 
 /// Some units of a row that fit a vector.

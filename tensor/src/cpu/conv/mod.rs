@@ -1,12 +1,14 @@
 //! Convolutions over one to three spatial dims, and their gradients.
 //!
 //! Everything is brought to one form first ([`geometry`]); the forward pass and the gradient in the input are then the
-//! same thing ([`pass`]), computed as matrix products whose im2col operand is virtual ([`correlate`], [`gather`]).
+//! same thing ([`pass`]), computed as matrix products whose im2col operand is virtual ([`correlate`], [`gather`]), or
+//! row by row where each channel is a group of its own ([`direct`]).
 //! ([`grad_weight`]).
 //!
 //! The zeros of the padding take part in the sums, as in PyTorch: times an infinite weight they give NaN.
 
 mod correlate;
+mod direct;
 mod gather;
 mod geometry;
 mod grad_weight;
@@ -14,6 +16,7 @@ mod grad_weight;
 mod naive;
 mod pass;
 mod planes;
+mod rows;
 mod spread;
 #[cfg(test)]
 mod tests;
@@ -57,10 +60,12 @@ fn contiguous(x: &Tensor) -> Result<Tensor> {
 /// - result: `[n, groups · k, spatial…]`, row-major
 pub(crate) fn conv(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Result<Tensor> {
     let shape = conv.output_shape("conv", x.shape(), weight.shape())?;
-    let pass = Pass::forward(&Geometry::new(x.shape(), weight.shape(), shape, conv));
+    let geometry = Geometry::new(x.shape(), weight.shape(), shape, conv);
+    let pass = Pass::forward(&geometry);
     let (weight, bias) = (contiguous(weight)?, bias.map(contiguous).transpose()?);
     match_float!("conv", x.dtype(), T => filled_shape::<T>(shape, |y| {
-        correlate::run(&pass, &Images::new(x), elements::<T>(&weight), bias.as_ref().map(elements), y)
+        let run = if direct::suits(&geometry) { direct::run } else { correlate::run };
+        run(&pass, &Images::new(x), elements::<T>(&weight), bias.as_ref().map(elements), y)
     }))
 }
 
@@ -70,10 +75,12 @@ pub(crate) fn conv(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Co
 /// - grad: `[n, groups · k, spatial…]`, weight: `[groups · k, c, kernel…]`
 /// - result: `input`, row-major
 pub(crate) fn conv_grad_input(grad: &Tensor, weight: &Tensor, input: Shape, conv: &Conv) -> Result<Tensor> {
-    let pass = Pass::backward(&Geometry::new(input, weight.shape(), grad.shape(), conv));
+    let geometry = Geometry::new(input, weight.shape(), grad.shape(), conv);
+    let pass = Pass::backward(&geometry);
     let weight = contiguous(weight)?;
     match_float!("conv_grad_input", grad.dtype(), T => filled_shape::<T>(input, |dx| {
-        correlate::run(&pass, &Images::new(grad), elements::<T>(&weight), None, dx)
+        let run = if direct::suits(&geometry) { direct::run } else { correlate::run };
+        run(&pass, &Images::new(grad), elements::<T>(&weight), None, dx)
     }))
 }
 
@@ -86,6 +93,7 @@ pub(crate) fn conv_grad_weight(grad: &Tensor, x: &Tensor, weight: Shape, conv: &
     let geometry = Geometry::new(x.shape(), weight, grad.shape(), conv);
     let grad = contiguous(grad)?;
     match_float!("conv_grad_weight", x.dtype(), T => filled_shape::<T>(weight, |dw| {
-        grad_weight::run(&geometry, elements::<T>(&grad), &Images::new(x), dw)
+        let run = if direct::suits(&geometry) { direct::grad_weight } else { grad_weight::run };
+        run(&geometry, elements::<T>(&grad), &Images::new(x), dw)
     }))
 }

@@ -1,63 +1,9 @@
-//! Pooling over one to three spatial dims.
+//! Pooling by its definition, one window at a time: what the fast loops are tested against.
 
+use super::windows::{Axis, adaptive, sliding};
 use crate::cpu::copy;
 use crate::cpu::storage::{elements, filled_shape};
 use crate::{Pool, Result, Scalar, Shape, Tensor, match_float};
-
-/// The window of each output position along one dim: where it starts (may be in the padding) and its size.
-struct Axis {
-    size: usize,
-    windows: Vec<Window>,
-}
-
-/// Taps `start, start + step, …` below `end`, clipped to the input, and what an average divides by.
-struct Window {
-    start: usize,
-    end: usize,
-    step: usize,
-    count: usize,
-}
-
-/// Sliding windows along each spatial dim, padded to three.
-fn sliding(x: Shape, y: Shape, pool: &Pool) -> [Axis; 3] {
-    let missing = 5 - x.rank();
-    std::array::from_fn(|i| {
-        let Some(i) = i.checked_sub(missing) else {
-            return Axis { size: 1, windows: vec![Window { start: 0, end: 1, step: 1, count: 1 }] };
-        };
-        let (size, padding, step) = (x.dims()[i + 2], pool.padding[i], pool.dilation[i]);
-        let window = |o: usize| {
-            let first = o * pool.stride[i];
-            let reach = first + (pool.kernel[i] - 1) * step + 1;
-            // The first tap inside the input.
-            let skipped = padding.saturating_sub(first).div_ceil(step);
-            let start = (first + skipped * step).saturating_sub(padding);
-            let end = reach.saturating_sub(padding).min(size);
-            let count = match pool.count_include_pad {
-                true => reach.min(size + 2 * padding) - first,
-                false => end.saturating_sub(start),
-            };
-            Window { start, end, step, count }
-        };
-        Axis { size, windows: (0..y.dims()[i + 2]).map(window).collect() }
-    })
-}
-
-/// Windows that divide each spatial dim into nearly equal parts.
-fn adaptive(x: Shape, y: Shape) -> [Axis; 3] {
-    let missing = 5 - x.rank();
-    std::array::from_fn(|i| {
-        let (size, out) = match i.checked_sub(missing) {
-            Some(i) => (x.dims()[i + 2], y.dims()[i + 2]),
-            None => (1, 1),
-        };
-        let window = |o: usize| {
-            let (start, end) = (o * size / out, ((o + 1) * size).div_ceil(out));
-            Window { start, end, step: 1, count: end - start }
-        };
-        Axis { size, windows: (0..out).map(window).collect() }
-    })
-}
 
 /// Calls `f(output, divisor, taps)` for every window of one plane, with flat positions in it.
 fn for_each_window(axes: &[Axis; 3], mut f: impl FnMut(usize, usize, &mut dyn Iterator<Item = usize>)) {
@@ -92,7 +38,10 @@ pub(crate) fn max_pool(x: &Tensor, pool: &Pool) -> Result<(Tensor, Tensor)> {
         let planes = elements::<T>(&x).chunks(from).zip(y.chunks_mut(to)).zip(index.chunks_mut(to));
         for ((x, y), index) in planes {
             for_each_window(&axes, |out, _, taps| {
-                let first = taps.next().unwrap_or(0);
+                let Some(first) = taps.next() else {
+                    (y[out], index[out]) = (T::from_f64(f64::NEG_INFINITY), 0);
+                    return;
+                };
                 let better = |best: usize, at: usize| match x[best].is_nan() || !(x[at] > x[best] || x[at].is_nan()) {
                     true => best,
                     false => at,

@@ -50,6 +50,11 @@ impl Var {
         self.value
     }
 
+    /// The value to change in place, for a parameter that is being updated. Graphs that used the old value keep it.
+    pub fn value_mut(&mut self) -> &mut Tensor {
+        &mut self.value
+    }
+
     /// The shape of the value.
     pub fn shape(&self) -> Shape {
         self.value.shape()

@@ -1,4 +1,39 @@
-//! CNN and RNN modules, optimizers, data loading and state files for gradus.
+//! CNN and RNN modules for gradus: layers, optimizers, data loading, state files.
+//!
+//! ```
+//! use gradus_nn::{Forward, Init, Linear, Module};
+//! use tensor::{Device, Tensor};
+//! # fn main() -> tensor::Result<()> {
+//! let layer = Linear::new(3, 2, &mut Init::new(42))?;
+//! let y = layer.forward(&Tensor::ones([5, 3], &Device::cpu())?.into())?;
+//! assert_eq!((y.dims(), layer.num_params()), (&[5, 2][..], 8));
+//! # Ok(()) }
+//! ```
 #![forbid(unsafe_code)]
 
+mod activation;
+mod conv;
 pub mod data;
+mod dropout;
+mod embedding;
+mod init;
+mod linear;
+mod located;
+mod module;
+mod norm;
+mod param;
+mod sequential;
+
+pub use crate::activation::{
+    AdaptiveAvgPool2d, AvgPool2d, Elu, Flatten, Gelu, LeakyRelu, LogSoftmax, MaxPool2d, Relu, Sigmoid, Silu,
+    Softmax, Tanh,
+};
+pub use crate::conv::{Conv1d, Conv2d, Conv3d, ConvTranspose2d};
+pub use crate::dropout::Dropout;
+pub use crate::embedding::Embedding;
+pub use crate::init::{Fan, Init};
+pub use crate::linear::Linear;
+pub use crate::module::{Entry, Forward, Module, Path};
+pub use crate::norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, LayerNorm};
+pub use crate::param::{Buffer, Mode, Param};
+pub use crate::sequential::Sequential;

@@ -331,26 +331,28 @@ pub trait Backend: Send + Sync + 'static {
         composed::rnn_backward(spec, inputs, outputs, grad_output, grad_h_n, grad_c_n)
     }
 
-    /// One SGD step: the new parameter and momentum buffer (absent without momentum).
+    /// One SGD step, in place where nobody else holds the tensors: changes the parameter and its momentum (absent
+    /// without momentum). After an error they are as they were.
     fn sgd_step(
         &self,
         step: &SgdStep,
-        param: Tensor,
+        param: &mut Tensor,
         grad: &Tensor,
-        momentum: Option<Tensor>,
-    ) -> Result<(Tensor, Option<Tensor>)> {
+        momentum: Option<&mut Tensor>,
+    ) -> Result<()> {
         composed::sgd_step(step, param, grad, momentum)
     }
 
-    /// One Adam step: the new parameter, mean of gradients and mean of squared gradients.
+    /// One Adam step, in place where nobody else holds the tensors: changes the parameter, the mean of gradients and the
+    /// mean of squared gradients. After an error they are as they were.
     fn adam_step(
         &self,
         step: &AdamStep,
-        param: Tensor,
+        param: &mut Tensor,
         grad: &Tensor,
-        mean: Tensor,
-        square: Tensor,
-    ) -> Result<(Tensor, Tensor, Tensor)> {
+        mean: &mut Tensor,
+        square: &mut Tensor,
+    ) -> Result<()> {
         composed::adam_step(step, param, grad, mean, square)
     }
 }

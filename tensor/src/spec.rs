@@ -33,6 +33,13 @@ impl Default for Conv {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Spatial(pub(crate) [usize; 3]);
 
+impl Spatial {
+    /// The numbers, of which a tensor with fewer spatial dims uses the first.
+    pub fn dims(&self) -> &[usize; 3] {
+        &self.0
+    }
+}
+
 impl From<usize> for Spatial {
     fn from(n: usize) -> Self {
         Spatial([n; 3])

@@ -152,47 +152,53 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 /// One SGD step, as PyTorch defines it.
 pub fn sgd_step(
     step: &SgdStep,
-    param: Tensor,
+    param: &mut Tensor,
     grad: &Tensor,
-    momentum: Option<Tensor>,
-) -> Result<(Tensor, Option<Tensor>)> {
+    momentum: Option<&mut Tensor>,
+) -> Result<()> {
     let mut g = grad.to_dtype(param.dtype())?.mul_scalar(step.grad_scale)?;
     if step.weight_decay != 0.0 {
         g = g.add(&param.mul_scalar(step.weight_decay)?)?;
     }
-    let momentum = match momentum {
-        Some(_) if step.first => Some(g.clone()),
-        Some(m) => Some(m.mul_scalar(step.momentum)?.add(&g.mul_scalar(1.0 - step.dampening)?)?),
-        None => None,
+    let Some(momentum) = momentum else {
+        *param = param.sub(&g.mul_scalar(step.lr)?)?;
+        return Ok(());
     };
-    let direction = match &momentum {
-        Some(m) if step.nesterov => g.add(&m.mul_scalar(step.momentum)?)?,
-        Some(m) => m.clone(),
-        None => g,
+    let velocity = match step.first {
+        true => g.clone(),
+        false => momentum.mul_scalar(step.momentum)?.add(&g.mul_scalar(1.0 - step.dampening)?)?,
     };
-    Ok((param.sub(&direction.mul_scalar(step.lr)?)?, momentum))
+    let direction = match step.nesterov {
+        true => g.add(&velocity.mul_scalar(step.momentum)?)?,
+        false => velocity.clone(),
+    };
+    *param = param.sub(&direction.mul_scalar(step.lr)?)?;
+    *momentum = velocity;
+    Ok(())
 }
 
 /// One Adam step (Kingma & Ba, 2015), or AdamW (Loshchilov & Hutter, 2019), as PyTorch defines them.
 pub fn adam_step(
     step: &AdamStep,
-    param: Tensor,
+    param: &mut Tensor,
     grad: &Tensor,
-    mean: Tensor,
-    square: Tensor,
-) -> Result<(Tensor, Tensor, Tensor)> {
+    mean: &mut Tensor,
+    square: &mut Tensor,
+) -> Result<()> {
     let mut g = grad.to_dtype(param.dtype())?.mul_scalar(step.grad_scale)?;
-    let mut param = param;
+    let mut decayed = param.clone();
     if step.weight_decay != 0.0 {
         match step.decoupled {
-            true => param = param.mul_scalar(1.0 - step.lr * step.weight_decay)?,
+            true => decayed = decayed.mul_scalar(1.0 - step.lr * step.weight_decay)?,
             false => g = g.add(&param.mul_scalar(step.weight_decay)?)?,
         }
     }
-    let mean = mean.mul_scalar(step.beta1)?.add(&g.mul_scalar(1.0 - step.beta1)?)?;
-    let square = square.mul_scalar(step.beta2)?.add(&g.square()?.mul_scalar(1.0 - step.beta2)?)?;
+    let m = mean.mul_scalar(step.beta1)?.add(&g.mul_scalar(1.0 - step.beta1)?)?;
+    let v = square.mul_scalar(step.beta2)?.add(&g.square()?.mul_scalar(1.0 - step.beta2)?)?;
     let correction = |beta: f64| 1.0 - beta.powf(step.step as f64);
-    let root = square.sqrt()?.div_scalar(correction(step.beta2).sqrt())?.add_scalar(step.eps)?;
-    let update = mean.div(&root)?.mul_scalar(step.lr / correction(step.beta1))?;
-    Ok((param.sub(&update)?, mean, square))
+    let root = v.sqrt()?.div_scalar(correction(step.beta2).sqrt())?.add_scalar(step.eps)?;
+    let update = m.div(&root)?.mul_scalar(step.lr / correction(step.beta1))?;
+    *param = decayed.sub(&update)?;
+    (*mean, *square) = (m, v);
+    Ok(())
 }

@@ -111,6 +111,9 @@ impl Backend for Cpu {
     fn matmul(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         matmul::matmul(a, b)
     }
+    fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        matmul::linear(x, weight, bias)
+    }
     fn conv(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Result<Tensor> {
         conv::conv(x, weight, bias, conv)
     }
@@ -216,20 +219,20 @@ impl Backend for Cpu {
     fn sgd_step(
         &self,
         step: &SgdStep,
-        param: Tensor,
+        param: &mut Tensor,
         grad: &Tensor,
-        momentum: Option<Tensor>,
-    ) -> Result<(Tensor, Option<Tensor>)> {
+        momentum: Option<&mut Tensor>,
+    ) -> Result<()> {
         optim::sgd_step(step, param, grad, momentum)
     }
     fn adam_step(
         &self,
         step: &AdamStep,
-        param: Tensor,
+        param: &mut Tensor,
         grad: &Tensor,
-        mean: Tensor,
-        square: Tensor,
-    ) -> Result<(Tensor, Tensor, Tensor)> {
+        mean: &mut Tensor,
+        square: &mut Tensor,
+    ) -> Result<()> {
         optim::adam_step(step, param, grad, mean, square)
     }
 }

@@ -12,13 +12,15 @@ use crate::cpu::walk::GRAIN;
 use crate::cpu::wide::{WideFloat, dispatch};
 use crate::{DType, Result, Scalar, Tensor, composed};
 
-/// A row-major tensor that nobody else sees: itself, or a copy.
-fn owned(mut x: Tensor) -> Result<Tensor> {
-    let alone = x.layout().is_contiguous() && x.storage_mut().is_some();
-    if alone { Ok(x) } else { copy(&x, x.dtype()) }
+/// Puts a row-major copy in place of a tensor that others see.
+fn own(x: &mut Tensor) -> Result<()> {
+    if !x.layout().is_contiguous() || x.storage_mut().is_none() {
+        *x = copy(x, x.dtype())?;
+    }
+    Ok(())
 }
 
-/// The elements of a tensor made by [`owned`].
+/// The elements of a tensor that [`own`] went over.
 fn owned_elements<A: Scalar>(x: &mut Tensor) -> &mut [A] {
     let (offset, n) = (x.layout().offset(), x.numel());
     &mut memory_mut::<A>(x).expect("the tensor was just found to be alone")[offset..offset + n]
@@ -27,10 +29,10 @@ fn owned_elements<A: Scalar>(x: &mut Tensor) -> &mut [A] {
 /// One SGD step: the new parameter and momentum.
 pub(crate) fn sgd_step(
     step: &SgdStep,
-    param: Tensor,
+    param: &mut Tensor,
     grad: &Tensor,
-    momentum: Option<Tensor>,
-) -> Result<(Tensor, Option<Tensor>)> {
+    momentum: Option<&mut Tensor>,
+) -> Result<()> {
     match param.dtype() {
         DType::F32 => sgd::<f32>(step, param, grad, momentum),
         DType::F64 => sgd::<f64>(step, param, grad, momentum),
@@ -40,17 +42,24 @@ pub(crate) fn sgd_step(
 
 fn sgd<A: WideFloat>(
     step: &SgdStep,
-    param: Tensor,
+    param: &mut Tensor,
     grad: &Tensor,
-    momentum: Option<Tensor>,
-) -> Result<(Tensor, Option<Tensor>)> {
+    momentum: Option<&mut Tensor>,
+) -> Result<()> {
     let grad = contiguous(&grad.to_dtype(A::DTYPE)?)?;
-    let (mut param, mut momentum) = (owned(param)?, momentum.map(owned).transpose()?);
+    own(param)?;
+    let momentum = match momentum {
+        Some(m) => {
+            own(m)?;
+            Some(m)
+        }
+        None => None,
+    };
     let isa = isa();
     {
         let g = elements::<A>(&grad);
-        let p = SharedMut::new(owned_elements::<A>(&mut param));
-        let m = momentum.as_mut().map(|m| SharedMut::new(owned_elements::<A>(m)));
+        let p = SharedMut::new(owned_elements::<A>(param));
+        let m = momentum.map(|m| SharedMut::new(owned_elements::<A>(m)));
         parallel_for(g.len().div_ceil(GRAIN), |task| {
             let at = task * GRAIN..g.len().min((task + 1) * GRAIN);
             // SAFETY: each stretch belongs to one task.
@@ -61,7 +70,7 @@ fn sgd<A: WideFloat>(
             }
         });
     }
-    Ok((param, momentum))
+    Ok(())
 }
 
 dispatch! {
@@ -96,11 +105,11 @@ dispatch! {
 /// One Adam or AdamW step: the new parameter, mean of gradients and mean of squared gradients.
 pub(crate) fn adam_step(
     step: &AdamStep,
-    param: Tensor,
+    param: &mut Tensor,
     grad: &Tensor,
-    mean: Tensor,
-    square: Tensor,
-) -> Result<(Tensor, Tensor, Tensor)> {
+    mean: &mut Tensor,
+    square: &mut Tensor,
+) -> Result<()> {
     match param.dtype() {
         DType::F32 => adam::<f32>(step, param, grad, mean, square),
         DType::F64 => adam::<f64>(step, param, grad, mean, square),
@@ -110,17 +119,19 @@ pub(crate) fn adam_step(
 
 fn adam<A: WideFloat>(
     step: &AdamStep,
-    param: Tensor,
+    param: &mut Tensor,
     grad: &Tensor,
-    mean: Tensor,
-    square: Tensor,
-) -> Result<(Tensor, Tensor, Tensor)> {
+    mean: &mut Tensor,
+    square: &mut Tensor,
+) -> Result<()> {
     let grad = contiguous(&grad.to_dtype(A::DTYPE)?)?;
-    let (mut param, mut mean, mut square) = (owned(param)?, owned(mean)?, owned(square)?);
+    own(param)?;
+    own(mean)?;
+    own(square)?;
     let isa = isa();
     {
         let g = elements::<A>(&grad);
-        let [p, m, v] = [&mut param, &mut mean, &mut square].map(|t| SharedMut::new(owned_elements::<A>(t)));
+        let [p, m, v] = [param, mean, square].map(|t| SharedMut::new(owned_elements::<A>(t)));
         parallel_for(g.len().div_ceil(GRAIN), |task| {
             let at = task * GRAIN..g.len().min((task + 1) * GRAIN);
             // SAFETY: each stretch belongs to one task.
@@ -128,7 +139,7 @@ fn adam<A: WideFloat>(
             adam_stretch(isa, step, p, &g[at], m, v);
         });
     }
-    Ok((param, mean, square))
+    Ok(())
 }
 
 dispatch! {
@@ -188,10 +199,11 @@ mod tests {
             for n in [0, 1, 37, 40_000] {
                 let (p, g, m) = (randn(n, dtype)?, randn(n, dtype)?, randn(n, dtype)?);
                 for m in [None, Some(m)] {
-                    let (expected, expected_m) = composed::sgd_step(step, p.clone(), &g, m.clone())?;
-                    let (y, y_m) = sgd_step(step, p.copy()?, &g, m.clone())?;
+                    let (mut expected, mut expected_m) = (p.clone(), m.clone());
+                    composed::sgd_step(step, &mut expected, &g, expected_m.as_mut())?;
+                    let (mut y, mut y_m) = (p.copy()?, m.clone());
+                    sgd_step(step, &mut y, &g, y_m.as_mut())?;
                     assert!(y.all_close(&expected, 0.0, 0.0)?, "{step:?} {dtype}");
-                    assert_eq!(y_m.is_some(), m.is_some());
                     if let (Some(a), Some(b)) = (y_m, expected_m) {
                         assert!(a.all_close(&b, 0.0, 0.0)?, "{step:?} {dtype}");
                     }
@@ -222,9 +234,11 @@ mod tests {
             for n in [0, 1, 37, 40_000] {
                 let (p, g, m) = (randn(n, dtype)?, randn(n, dtype)?, randn(n, dtype)?);
                 let v = randn(n, dtype)?.square()?;
-                let expected = composed::adam_step(step, p.clone(), &g, m.clone(), v.clone())?;
-                let y = adam_step(step, p.copy()?, &g, m.clone(), v.clone())?;
-                for (a, b) in [(y.0, expected.0), (y.1, expected.1), (y.2, expected.2)] {
+                let [mut p1, mut m1, mut v1] = [p.clone(), m.clone(), v.clone()];
+                composed::adam_step(step, &mut p1, &g, &mut m1, &mut v1)?;
+                let [mut p2, mut m2, mut v2] = [p.copy()?, m.clone(), v.clone()];
+                adam_step(step, &mut p2, &g, &mut m2, &mut v2)?;
+                for (a, b) in [(p2, p1), (m2, m1), (v2, v1)] {
                     assert!(a.all_close(&b, 0.0, 0.0)?, "{step:?} {dtype}");
                 }
             }
@@ -244,10 +258,11 @@ mod tests {
             grad_scale: 1.0,
         };
         let p = Tensor::ones([4], &Device::cpu())?;
-        let (q, _) = sgd_step(&step, p.clone(), &p, None)?;
+        let mut q = p.clone();
+        sgd_step(&step, &mut q, &p, None)?;
         assert_eq!((p.to_vec::<f32>()?, q.to_vec::<f32>()?), (vec![1.0; 4], vec![0.0; 4]));
         let before = elements::<f32>(&q).as_ptr();
-        let (q, _) = sgd_step(&step, q, &p, None)?;
+        sgd_step(&step, &mut q, &p, None)?;
         assert_eq!(elements::<f32>(&q).as_ptr(), before);
         assert_eq!(q.to_vec::<f32>()?, [-1.0; 4]);
         Ok(())

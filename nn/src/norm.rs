@@ -1,0 +1,148 @@
+//! Normalising layers.
+
+use crate::located::Located;
+use crate::{Buffer, Forward, Init, Mode, Param, module};
+use autograd::Var;
+use tensor::{DType, Result, Tensor};
+
+/// Batch normalisation of each channel of `[n, c, …]` (Ioffe & Szegedy, 2015): `(x - mean) / √(var + eps) · weight + bias`.
+///
+/// In training the mean and biased variance are the batch's, and the running ones move towards them (the variance
+/// unbiased) by `momentum`; in evaluation they are the running ones. Names and defaults are PyTorch's, so that weights of
+/// `BatchNorm1d`, `BatchNorm2d` and `BatchNorm3d` load.
+#[derive(Clone, Debug)]
+pub struct BatchNorm {
+    /// `[c]`.
+    pub weight: Param,
+    /// `[c]`.
+    pub bias: Param,
+    /// `[c]`.
+    pub running_mean: Buffer,
+    /// `[c]`.
+    pub running_var: Buffer,
+    /// How many batches the running statistics have seen, `int64` `[]`.
+    pub num_batches_tracked: Buffer,
+    /// Added to the variance.
+    pub eps: f64,
+    /// How far the running statistics move towards the batch's.
+    pub momentum: f64,
+    training: Mode,
+}
+module!(BatchNorm { weight, bias, running_mean, running_var, num_batches_tracked, training });
+
+/// [`BatchNorm`] of `[n, c]` or `[n, c, l]`.
+pub type BatchNorm1d = BatchNorm;
+/// [`BatchNorm`] of images `[n, c, h, w]`.
+pub type BatchNorm2d = BatchNorm;
+/// [`BatchNorm`] of volumes `[n, c, d, h, w]`.
+pub type BatchNorm3d = BatchNorm;
+
+impl BatchNorm {
+    /// For `channels` channels, with `eps` 1e-5 and `momentum` 0.1.
+    pub fn new(channels: usize, init: &mut Init) -> Result<BatchNorm> {
+        let device = init.tensor([0], 0.0)?;
+        Ok(BatchNorm {
+            weight: init.full([channels], 1.0)?,
+            bias: init.full([channels], 0.0)?,
+            running_mean: Buffer::new(init.tensor([channels], 0.0)?),
+            running_var: Buffer::new(init.tensor([channels], 1.0)?),
+            num_batches_tracked: Buffer::new(Tensor::zeros((), (DType::I64, device.device()))?),
+            eps: 1e-5,
+            momentum: 0.1,
+            training: Mode::default(),
+        })
+    }
+
+    fn track(&self, stats: &autograd::BatchNormStats) -> Result<()> {
+        let towards = |running: &Buffer, batch: &Tensor, scale: f64| {
+            let old = running.value();
+            let batch = batch.to_dtype(old.dtype())?.mul_scalar(self.momentum * scale)?;
+            running.set(old.mul_scalar(1.0 - self.momentum)?.add(&batch)?)
+        };
+        let n = stats.count as f64;
+        towards(&self.running_mean, &stats.mean, 1.0)?;
+        towards(&self.running_var, &stats.biased_var, n / (n - 1.0))?;
+        self.num_batches_tracked.set(self.num_batches_tracked.value().add_scalar(1)?)
+    }
+
+    fn normalised(&self, x: &Var) -> Result<Var> {
+        let (weight, bias) = (self.weight.var(), self.bias.var());
+        if !self.training.is_training() {
+            let (mean, var) = (self.running_mean.value(), self.running_var.value());
+            return x.batch_norm_eval(&mean, &var, Some(&weight), Some(&bias), self.eps);
+        }
+        let (y, stats) = x.batch_norm_training(Some(&weight), Some(&bias), self.eps)?;
+        self.track(&stats)?;
+        Ok(y)
+    }
+}
+
+impl Forward for BatchNorm {
+    fn forward(&self, x: &Var) -> Result<Var> {
+        self.normalised(x).located(&self.weight, "BatchNorm")
+    }
+}
+
+/// Normalisation over the last dims (Ba, Kiros & Hinton, 2016). See [`Var::layer_norm`].
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    /// Of the normalised shape.
+    pub weight: Param,
+    /// Of the normalised shape.
+    pub bias: Param,
+    /// Added to the variance.
+    pub eps: f64,
+}
+module!(LayerNorm { weight, bias });
+
+impl LayerNorm {
+    /// Over the last dims, of these extents, with `eps` 1e-5.
+    pub fn new(normalized_shape: &[usize], init: &mut Init) -> Result<LayerNorm> {
+        Ok(LayerNorm {
+            weight: init.full(normalized_shape, 1.0)?,
+            bias: init.full(normalized_shape, 0.0)?,
+            eps: 1e-5,
+        })
+    }
+}
+
+impl Forward for LayerNorm {
+    fn forward(&self, x: &Var) -> Result<Var> {
+        let shape = self.weight.shape();
+        x.layer_norm(shape.dims(), Some(&self.weight.var()), Some(&self.bias.var()), self.eps)
+            .located(&self.weight, "LayerNorm")
+    }
+}
+
+/// Normalisation of groups of channels of `[n, c, …]` (Wu & He, 2018). See [`Var::group_norm`].
+#[derive(Clone, Debug)]
+pub struct GroupNorm {
+    /// `[c]`.
+    pub weight: Param,
+    /// `[c]`.
+    pub bias: Param,
+    /// Into how many groups the channels are split.
+    pub groups: usize,
+    /// Added to the variance.
+    pub eps: f64,
+}
+module!(GroupNorm { weight, bias });
+
+impl GroupNorm {
+    /// `groups` groups of `channels` channels, with `eps` 1e-5.
+    pub fn new(groups: usize, channels: usize, init: &mut Init) -> Result<GroupNorm> {
+        Ok(GroupNorm {
+            weight: init.full([channels], 1.0)?,
+            bias: init.full([channels], 0.0)?,
+            groups,
+            eps: 1e-5,
+        })
+    }
+}
+
+impl Forward for GroupNorm {
+    fn forward(&self, x: &Var) -> Result<Var> {
+        x.group_norm(self.groups, Some(&self.weight.var()), Some(&self.bias.var()), self.eps)
+            .located(&self.weight, "GroupNorm")
+    }
+}

@@ -27,6 +27,8 @@ mod shape;
 mod spec;
 pub mod storage;
 mod tensor;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use crate::backend::{Backend, Distribution};
 pub use crate::cpu::memory::MemoryStats;

@@ -23,7 +23,9 @@ fn own(x: &mut Tensor) -> Result<()> {
 /// The elements of a tensor that [`own`] went over.
 fn owned_elements<A: Scalar>(x: &mut Tensor) -> &mut [A] {
     let (offset, n) = (x.layout().offset(), x.numel());
-    &mut memory_mut::<A>(x).expect("the tensor was just found to be alone")[offset..offset + n]
+    let all = memory_mut::<A>(x).expect("the tensor was just found to be alone");
+    // The offset of a view without elements may lie behind the end.
+    all.get_mut(offset..offset + n).unwrap_or_default()
 }
 
 /// One SGD step: the new parameter and momentum.

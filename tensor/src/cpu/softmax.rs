@@ -80,7 +80,7 @@ impl Panels {
                 Widened::<T>::new().write(unsafe { y.slice(at.clone()) }, |y| f(views, y, 1));
             });
         }
-        let width = (2 * BLOCK / n).clamp(16, 512).min(inner);
+        let width = (2 * BLOCK / n).clamp(64, 512).min(inner);
         let stretches = inner.div_ceil(width);
         parallel_for(outer * stretches, |task| {
             let (first, left) = (task / stretches * n * inner, task % stretches * width);

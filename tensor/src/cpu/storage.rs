@@ -35,7 +35,8 @@ pub(crate) fn memory<T: Scalar>(x: &Tensor) -> &[T] {
 /// The elements of a contiguous tensor.
 pub(crate) fn elements<T: Scalar>(x: &Tensor) -> &[T] {
     debug_assert!(x.layout().is_contiguous());
-    &memory(x)[x.layout().offset()..][..x.numel()]
+    // The offset of a view without elements may lie behind the end.
+    memory(x).get(x.layout().offset()..).map_or(&[], |rest| &rest[..x.numel()])
 }
 
 /// The memory behind a tensor that nobody else sees, to write to.

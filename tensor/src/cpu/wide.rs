@@ -3,10 +3,10 @@
 //! Kernels that accumulate are written for these three types; a slice of any other dtype is widened first, a cache-sized
 //! piece at a time, and results are rounded once, at the end.
 
+use crate::cpu::simd::half::Half;
 use crate::op::compare::Comparable;
 use crate::op::{Real, ReduceFormula};
 use crate::{Bool, Scalar, bf16, f16};
-use half::slice::HalfFloatSliceExt;
 
 /// A type that partial results are kept in.
 pub(crate) trait Accumulator: Scalar + Comparable {
@@ -95,10 +95,10 @@ macro_rules! wide_halves {
         impl Wide for $T {
             type Acc = f32;
             fn widen(x: &[$T], y: &mut [f32]) {
-                x.convert_to_f32_slice(y);
+                Half::widen(x, y);
             }
             fn narrow(x: &[f32], y: &mut [$T]) {
-                y.convert_from_f32_slice(x);
+                Half::narrow(x, y);
             }
         }
     )+ };

@@ -4,7 +4,20 @@ use super::Moments;
 use crate::cpu::wide::{WideFloat, dispatch};
 
 /// Partial sums that a run of elements is spread over.
-const LANES: usize = 16;
+const LANES: usize = 32;
+
+/// The lanes added up, in halves.
+#[inline(always)]
+fn total<A: WideFloat>(mut lanes: [A; LANES]) -> A {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = lanes[i] + lanes[i + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
 
 /// Adds up `f` of each place, `N` sums at a time.
 #[inline(always)]
@@ -19,17 +32,7 @@ fn sums<A: WideFloat, const N: usize>(n: usize, mut f: impl FnMut(usize) -> [A; 
             }
         }
     }
-    let mut totals = [A::zero(); N];
-    for k in 0..N {
-        let mut half = LANES / 2;
-        while half > 0 {
-            for i in 0..half {
-                lanes[k][i] = lanes[k][i] + lanes[k][i + half];
-            }
-            half /= 2;
-        }
-        totals[k] = lanes[k][0];
-    }
+    let mut totals = lanes.map(total);
     for i in whole..n {
         let terms = f(i);
         for k in 0..N {
@@ -47,12 +50,28 @@ dispatch! {
             return Moments::default();
         }
         let count = A::splat(n as f64);
-        let [sum] = sums(n, |i| [x[i]]);
-        let mean = sum / count;
-        let [first, second] = sums(n, |i| {
-            let d = x[i] - mean;
-            [d, d * d]
-        });
+        let (chunks, rest) = x.as_chunks::<LANES>();
+        let mut lanes = [A::zero(); LANES];
+        for chunk in chunks {
+            for i in 0..LANES {
+                lanes[i] = lanes[i] + chunk[i];
+            }
+        }
+        let mean = rest.iter().fold(total(lanes), |sum, &x| sum + x) / count;
+        let (mut firsts, mut seconds) = ([A::zero(); LANES], [A::zero(); LANES]);
+        for chunk in chunks {
+            for i in 0..LANES {
+                let d = chunk[i] - mean;
+                firsts[i] = firsts[i] + d;
+                seconds[i] = seconds[i] + d * d;
+            }
+        }
+        let (mut first, mut second) = (total(firsts), total(seconds));
+        for &x in rest {
+            let d = x - mean;
+            first = first + d;
+            second = second + d * d;
+        }
         let off = first / count;
         let m2 = (second - first * off).to_f64();
         Moments { count: n as f64, mean: mean.to_f64() + off.to_f64(), m2: if m2 < 0.0 { 0.0 } else { m2 } }

@@ -4,7 +4,7 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 /// A 16-bit floating-point format, computed with in `f32`.
-pub(super) trait Half: Copy + Default {
+pub(crate) trait Half: Copy + Default {
     /// `to[i] = from[i]`.
     fn widen(from: &[Self], to: &mut [f32]);
     /// `to[i] = from[i]`, rounded.

@@ -8,7 +8,7 @@
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
-mod half;
+pub(crate) mod half;
 pub(crate) mod lanes;
 pub(crate) mod levels;
 mod loops;

@@ -1,0 +1,166 @@
+//! The provided methods: a backend's kernels against [`crate::composed`].
+
+use super::cases::{moderate, views};
+use super::{FLOATS, Report, Tolerance, epsilon, host, upload};
+use crate::backend::{AdamStep, SgdStep};
+use crate::{DType, Device, Result, Tensor, composed};
+
+/// Two ways to sum up to `n` terms of order 1; 16-bit intermediates of the composed form are rounded a few times more.
+fn either_way(dtype: DType, n: usize) -> Tolerance {
+    let units = 16.0 * (n as f64).sqrt().max(1.0);
+    let wide = units * epsilon(dtype.accumulator());
+    Tolerance { relative: 16.0 * epsilon(dtype) + wide, absolute: 16.0 * epsilon(dtype) + wide }
+}
+
+fn compare(
+    report: &mut Report,
+    label: impl Fn() -> String,
+    n: usize,
+    results: impl IntoIterator<Item = (Tensor, Tensor)>,
+) -> Result<()> {
+    for (i, (y, expected)) in results.into_iter().enumerate() {
+        report.check(y.shape() == expected.shape() && y.dtype() == expected.dtype(), || {
+            format!("{}: result {i} is {} of {}", label(), y.dtype(), y.shape())
+        });
+        let tolerance = either_way(y.dtype(), n);
+        report.close(|| format!("{}, result {i}", label()), &y, &host(&expected)?, tolerance)?;
+    }
+    Ok(())
+}
+
+/// Softmax, its logarithm and the gradients of both, along every dim.
+pub fn check_softmax(device: &Device) {
+    Report::of("softmax", |report| {
+        let backend = device.backend();
+        for dtype in FLOATS {
+            for view in views(device, dtype, &moderate(8192, dtype, 1))? {
+                let g = upload(device, dtype, view.x.dims(), &moderate(view.values.len(), dtype, 2))?;
+                for (dim, log) in (0..view.x.rank()).flat_map(|d| [(d, false), (d, true)]) {
+                    let label = || format!("softmax of {dtype}, {}, dim {dim}, log: {log}", view.name);
+                    let (y, expected) =
+                        (backend.softmax(&view.x, dim, log)?, composed::softmax(&view.x, dim, log)?);
+                    let dx = backend.softmax_backward(&g, &y, dim, log)?;
+                    let expected_dx = composed::softmax_backward(&g, &y, dim, log)?;
+                    let n = view.x.dims()[dim];
+                    compare(report, label, n, [(y.clone(), expected), (dx, expected_dx)])?;
+                    report.same(label, &y, &backend.softmax(&view.x.copy()?, dim, log)?)?;
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Layer and batch normalisation, forward and backward, with and without parameters.
+pub fn check_norms(device: &Device) {
+    Report::of("norm", |report| {
+        let backend = device.backend();
+        for dtype in FLOATS {
+            for view in views(device, dtype, &moderate(8192, dtype, 1))? {
+                let (x, dims) = (&view.x, view.x.dims());
+                let random = |dims: &[usize], seed| {
+                    upload(device, dtype, dims, &moderate(dims.iter().product(), dtype, seed))
+                };
+                let g = random(dims, 2)?;
+                for last in 1..=x.rank().min(2) {
+                    let affine = &dims[dims.len() - last..];
+                    let n = affine.iter().product::<usize>();
+                    // The gradient is as large as rstd, which a single element drives to 1 / √eps.
+                    if n == 1 {
+                        continue;
+                    }
+                    let (w, b) = (random(affine, 3)?, random(affine, 4)?);
+                    for (w, b) in [(Some(&w), Some(&b)), (None, None)] {
+                        let label = || format!("layer_norm of {dtype}, {}, {last} dims", view.name);
+                        let y = backend.layer_norm(x, last, w, b, 1e-5)?;
+                        let e = composed::layer_norm(x, last, w, b, 1e-5)?;
+                        let d = backend.layer_norm_backward(&g, x, &e.1, &e.2, w, last)?;
+                        let ed = composed::layer_norm_backward(&g, x, &e.1, &e.2, w, last)?;
+                        let pairs =
+                            [(y.0, e.0), (y.1, e.1), (y.2, e.2), (d.0, ed.0), (d.1, ed.1), (d.2, ed.2)];
+                        compare(report, label, x.numel(), pairs)?;
+                    }
+                }
+                if x.rank() < 2 || x.numel() / dims[1].max(1) < 2 {
+                    continue;
+                }
+                let (w, b) = (random(&dims[1..2], 3)?, random(&dims[1..2], 4)?);
+                let label = || format!("batch_norm of {dtype}, {}", view.name);
+                let (stats, e) = (backend.batch_norm_stats(x)?, composed::batch_norm_stats(x)?);
+                let (mean, rstd) = (e.0.clone(), e.1.add_scalar(1e-2)?.rsqrt()?);
+                compare(report, label, x.numel(), [(stats.0, e.0), (stats.1, e.1)])?;
+                for (w, b) in [(Some(&w), Some(&b)), (None, None)] {
+                    let y = backend.batch_norm_apply(x, &mean, &rstd, w, b)?;
+                    let e = composed::batch_norm_apply(x, &mean, &rstd, w, b)?;
+                    compare(report, label, 1, [(y, e)])?;
+                    for training in [true, false] {
+                        let d = backend.batch_norm_backward(&g, x, &mean, &rstd, w, training)?;
+                        let e = composed::batch_norm_backward(&g, x, &mean, &rstd, w, training)?;
+                        compare(report, label, x.numel(), [(d.0, e.0), (d.1, e.1), (d.2, e.2)])?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Steps of SGD and Adam; tensors that somebody else holds stay as they were.
+pub fn check_optimizers(device: &Device) {
+    Report::of("optimizers", |report| {
+        let backend = device.backend();
+        let sgd = SgdStep {
+            lr: 0.1,
+            momentum: 0.9,
+            dampening: 0.1,
+            weight_decay: 0.01,
+            nesterov: true,
+            first: false,
+            grad_scale: 0.5,
+        };
+        let adam = AdamStep {
+            lr: 1e-2,
+            beta1: 0.9,
+            beta2: 0.99,
+            eps: 1e-4,
+            weight_decay: 0.1,
+            decoupled: true,
+            step: 4,
+            grad_scale: 0.5,
+        };
+        for dtype in FLOATS {
+            for view in views(device, dtype, &moderate(8192, dtype, 1))? {
+                let p = &view.x;
+                let random =
+                    |seed| upload(device, dtype, p.dims(), &moderate(view.values.len(), dtype, seed));
+                let (g, m, v) = (random(2)?, random(3)?, random(4)?.square()?);
+                let label = || format!("sgd of {dtype}, {}", view.name);
+                for step in [
+                    sgd,
+                    SgdStep { first: true, ..sgd },
+                    SgdStep { nesterov: false, weight_decay: 0.0, ..sgd },
+                ] {
+                    for m in [Some(m.clone()), None] {
+                        let y = backend.sgd_step(&step, p.clone(), &g, m.clone())?;
+                        let e = composed::sgd_step(&step, p.clone(), &g, m)?;
+                        let momentum = y.1.zip(e.1);
+                        compare(report, label, 1, [(y.0, e.0)].into_iter().chain(momentum))?;
+                    }
+                }
+                let label = || format!("adam of {dtype}, {}", view.name);
+                for step in [adam, AdamStep { decoupled: false, ..adam }] {
+                    let y = backend.adam_step(&step, p.clone(), &g, m.clone(), v.clone())?;
+                    let e = composed::adam_step(&step, p.clone(), &g, m.clone(), v.clone())?;
+                    compare(report, label, 1, [(y.0, e.0), (y.1, e.1), (y.2, e.2)])?;
+                }
+                report.close(
+                    || format!("parameter of {dtype}, {}", view.name),
+                    p,
+                    &view.values,
+                    Tolerance::EXACT,
+                )?;
+            }
+        }
+        Ok(())
+    });
+}

@@ -143,8 +143,8 @@ levels! {
             let grad = step.grad.map(|grad| &grad[row * hidden..][..hidden]);
             for_units::<V>(hidden, #[inline(always)] |unit| {
                 let mut known = [V::zero(); MAX_BLOCKS];
-                for block in 0..C::KEPT {
-                    known[block] = unit.load(kept, block * hidden);
+                for (block, value) in known[..C::KEPT].iter_mut().enumerate() {
+                    *value = unit.load(kept, block * hidden);
                 }
                 let mut of_h = unit.load::<V>(dh, 0);
                 if let Some(grad) = grad {

@@ -224,3 +224,41 @@ fn composite_and_structural_rules_are_slopes() {
             .unwrap_or_else(|e| panic!("second derivative of {name}: {e}"));
     }
 }
+
+#[test]
+fn recurrent_layers_have_first_and_second_derivatives() {
+    use gradus_autograd::{RnnVars, rnn};
+    use tensor::{RnnKind, RnnSpec};
+    for kind in [RnnKind::Tanh, RnnKind::Lstm, RnnKind::Gru] {
+        for reverse in [false, true] {
+            let rows = kind.gates() * 2;
+            let shapes: [&[usize]; 7] =
+                [&[3, 2, 4], &[2, 2], &[rows, 4], &[rows, 2], &[rows], &[rows], &[2, 2]];
+            let mut inputs: Vec<Tensor> = shapes.iter().zip(1..).map(|(s, i)| random(s, i)).collect();
+            if kind != RnnKind::Lstm {
+                inputs.pop();
+            }
+            let f = |v: &[Var]| {
+                let vars = RnnVars {
+                    x: v[0].clone(),
+                    h0: v[1].clone(),
+                    c0: v.get(6).cloned(),
+                    weight_ih: v[2].clone(),
+                    weight_hh: v[3].clone(),
+                    bias_ih: Some(v[4].clone()),
+                    bias_hh: Some(v[5].clone()),
+                };
+                let y = rnn(RnnSpec { kind, reverse }, &vars)?;
+                let mut all = vec![y.output.flatten(0)?, y.h_n.flatten(0)?];
+                if let Some(c) = y.c_n {
+                    all.push(c.square()?.flatten(0)?);
+                }
+                Var::cat(&all, 0)
+            };
+            gradcheck(f, &inputs, &CheckOptions::default()).unwrap_or_else(|e| panic!("{kind:?}: {e}"));
+            let loose = CheckOptions { rtol: 1e-4, atol: 1e-6, ..Default::default() };
+            gradgradcheck(f, &inputs, &loose)
+                .unwrap_or_else(|e| panic!("second derivative of {kind:?}: {e}"));
+        }
+    }
+}

@@ -22,6 +22,7 @@ mod located;
 mod module;
 mod norm;
 mod param;
+mod rnn;
 mod sequential;
 
 pub use crate::activation::{
@@ -36,4 +37,5 @@ pub use crate::linear::Linear;
 pub use crate::module::{Entry, Forward, Module, Path};
 pub use crate::norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, LayerNorm};
 pub use crate::param::{Buffer, Mode, Param};
+pub use crate::rnn::{Gru, Lstm, LstmState, Rnn, RnnConfig};
 pub use crate::sequential::Sequential;

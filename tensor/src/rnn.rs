@@ -31,7 +31,7 @@ impl RnnKind {
     }
 
     /// What the layer is called in messages.
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             RnnKind::Tanh | RnnKind::Relu => "plain RNN",
             RnnKind::Lstm => "LSTM",

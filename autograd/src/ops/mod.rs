@@ -8,9 +8,11 @@ mod matmul;
 mod norm;
 mod pool;
 mod reduce;
+mod rnn;
 mod shape;
 mod softmax;
 mod unary;
 
 pub use loss::{ClassLoss, Reduction};
 pub use norm::BatchNormStats;
+pub use rnn::{RnnResult, RnnVars, rnn};

@@ -2,7 +2,7 @@
 //!
 //! *Required* methods are the contract. *Provided* ones are the speed: fused kernels whose default bodies, in
 //! [`crate::composed`], are made of required ones; a backend overrides them when it has a kernel, and the contract
-//! suite in [`crate::testing`] compares the two.
+//! suite in `testing` compares the two.
 //!
 //! The public functions on [`Tensor`] check shapes, dtypes and devices before they come here: a backend may rely on
 //! operands being on its device, of the documented shapes and dtypes. It must take every layout. Where a result has

@@ -20,7 +20,7 @@ impl dyn Storage {
         (self as &dyn Any).downcast_ref().expect("ops check the device before they ask the backend")
     }
 
-    /// As [`downcast`](Self::downcast), to write.
+    /// As `downcast`, to write.
     pub fn downcast_mut<T: Storage>(&mut self) -> &mut T {
         (self as &mut dyn Any).downcast_mut().expect("ops check the device before they ask the backend")
     }

@@ -1,7 +1,7 @@
 //! Matrix products: `C = activation(beta·C + A·B + bias)` for matrices of any strides.
 //!
-//! The five blocking loops are written once ([`driver`]), over micro-kernels that are written once ([`tile`]) and
-//! instantiated per type and instruction level ([`kernel`]), and over operands that can be anything that writes itself
+//! The five blocking loops are written once (`driver`), over micro-kernels that are written once (`tile`) and
+//! instantiated per type and instruction level (`kernel`), and over operands that can be anything that writes itself
 //! as panels ([`PackSource`]): a strided matrix, an operand packed before ([`Packed`]), the virtual columns of a
 //! convolution.
 //!

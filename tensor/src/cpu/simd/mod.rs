@@ -1,6 +1,6 @@
 //! Vectors of `f32`, the functions of [`Real`](crate::op::Real) on them, and the loops that map slices through an op.
 //!
-//! Every function is written once, in [`math`], over the small trait [`lanes::Lanes`]; an instruction set is a thin
+//! Every function is written once, in `math`, over the small trait `lanes::Lanes`; an instruction set is a thin
 //! implementation of that trait. `f32` is one too, with a single lane: it gives the same bits as the vectors do, and it is the
 //! reference that they are tested against.
 

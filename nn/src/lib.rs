@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod activation;
+mod clip;
 mod conv;
 pub mod data;
 mod dropout;
@@ -21,14 +22,18 @@ mod linear;
 mod located;
 mod module;
 mod norm;
+pub mod optim;
 mod param;
 mod rnn;
+pub mod schedule;
 mod sequential;
+pub mod state;
 
 pub use crate::activation::{
     AdaptiveAvgPool2d, AvgPool2d, Elu, Flatten, Gelu, LeakyRelu, LogSoftmax, MaxPool2d, Relu, Sigmoid, Silu,
     Softmax, Tanh,
 };
+pub use crate::clip::{clip_grad_norm, clip_grad_norm_finite, clip_grad_value};
 pub use crate::conv::{Conv1d, Conv2d, Conv3d, ConvTranspose2d};
 pub use crate::dropout::Dropout;
 pub use crate::embedding::Embedding;
@@ -39,3 +44,4 @@ pub use crate::norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNor
 pub use crate::param::{Buffer, Mode, Param};
 pub use crate::rnn::{Gru, Lstm, LstmState, Rnn, RnnConfig};
 pub use crate::sequential::Sequential;
+pub use crate::state::{LoadOptions, load, load_checkpoint, load_with, save, save_checkpoint};

@@ -10,6 +10,8 @@ mod idx;
 mod loader;
 mod text;
 
+pub(crate) use file::reason;
+
 pub use csv::{Csv, CsvOptions, parse_csv, read_csv};
 pub use dataset::{Batch, Dataset, TensorDataset};
 pub use file::read_text;

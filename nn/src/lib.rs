@@ -20,10 +20,13 @@ mod embedding;
 mod init;
 mod linear;
 mod located;
+pub mod metrics;
 mod module;
 mod norm;
 pub mod optim;
 mod param;
+#[cfg(feature = "progress")]
+pub mod progress;
 mod rnn;
 pub mod schedule;
 mod sequential;

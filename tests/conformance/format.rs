@@ -41,7 +41,7 @@ pub(crate) struct Input {
     pub(crate) name: String,
     pub(crate) base: Array,
     pub(crate) views: Vec<View>,
-    #[allow(dead_code, reason = "gradients are not replayed yet")]
+    /// The recorded gradient with respect to `base`.
     pub(crate) grad: Option<Reference>,
 }
 
@@ -56,7 +56,6 @@ pub(crate) struct Output {
     pub(crate) shape: Vec<usize>,
     pub(crate) reference: Reference,
     /// The vector of the vector-Jacobian product, on differentiable outputs.
-    #[allow(dead_code, reason = "gradients are not replayed yet")]
     pub(crate) cotangent: Option<Generated>,
 }
 

@@ -1,10 +1,12 @@
 //! Replays a case and judges what comes of it.
 
-use crate::format::{Case, Expect, Group};
-use crate::judge::Precision;
+use crate::format::{Case, Expect, Group, Output, Reference};
+use crate::judge::{Precision, Rule};
 use crate::ops::{self, Failure, Inputs};
+use autograd::{Gradients, Var};
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use tensor::Tensor;
 
 /// What became of the cases of one or more groups.
 #[derive(Default)]
@@ -62,33 +64,78 @@ fn replay(group: &Group, case: &Case, precision: Precision) -> Result<(), Verdic
         Expect::Stats => return Err(Verdict::NotCovered(case.op.clone())),
     };
     let rule = group.rule(case, precision).ok_or(Verdict::Skipped)?;
-    let got = ops::run(&case.op, &inputs(case, precision)?, &case.args)?;
+    let Uploaded { inputs, leaves } = upload(case, precision)?;
+    let got = ops::run(&case.op, &inputs, &case.args)?;
     if got.len() != outputs.len() {
         return Err(Verdict::Wrong(format!("{} outputs, expected {}", got.len(), outputs.len())));
     }
-    for (n, (output, got)) in outputs.iter().zip(&got).enumerate() {
+    let judge = |what: String, rule: Rule, reference: &Reference, got: &Tensor| {
         let got = ops::download(got).map_err(Failure::from)?;
-        rule.judge(&output.reference, &got).map_err(|why| Verdict::Wrong(format!("output {n}: {why}")))?;
+        rule.judge(reference, &got).map_err(|why| Verdict::Wrong(format!("{what}: {why}")))
+    };
+    for (n, (output, got)) in outputs.iter().zip(&got).enumerate() {
+        judge(format!("output {n}"), rule, &output.reference, got.value())?;
+    }
+    if leaves.is_empty() {
+        return Ok(());
+    }
+    // Even the gradient of a view sums, which rounds in float32.
+    let sums = Rule { bits: rule.bits && precision == Precision::F64, ..rule };
+    let grads = gradients(outputs, &got, precision)?;
+    for (leaf, (name, reference)) in leaves {
+        let zeros = || leaf.value().zeros_like().map_err(Failure::from);
+        let grad = grads.find(&leaf).map_or_else(zeros, |g| Ok(g.value().clone()))?;
+        judge(format!("gradient of {name}"), sums, reference, &grad)?;
     }
     Ok(())
 }
 
+/// The vector-Jacobian product of every differentiable output with its cotangent.
+fn gradients(outputs: &[Output], got: &[Var], precision: Precision) -> Result<Gradients, Failure> {
+    let mut total: Option<Var> = None;
+    for (output, got) in outputs.iter().zip(got) {
+        let Some(cotangent) = &output.cotangent else { continue };
+        let term = got.mul(&ops::upload(&cotangent.array(), precision)?.into())?.sum_all()?;
+        total = Some(total.map_or(Ok(term.clone()), |sum| sum.add(&term))?);
+    }
+    // Constants have nothing to go back through.
+    Ok(match total.filter(Var::requires_grad) {
+        Some(total) => total.backward()?,
+        None => Gradients::default(),
+    })
+}
+
+/// What a case is replayed on.
+struct Uploaded<'a> {
+    inputs: Inputs,
+    /// The differentiated inputs before their views, with names and recorded gradients.
+    leaves: Vec<(Var, (&'a str, &'a Reference))>,
+}
+
 /// The inputs of a case, after their views.
-fn inputs(case: &Case, precision: Precision) -> Result<Inputs, Failure> {
-    let mut inputs = Inputs::default();
+fn upload(case: &Case, precision: Precision) -> Result<Uploaded<'_>, Failure> {
+    let mut uploaded = Uploaded { inputs: Inputs::default(), leaves: Vec::new() };
     for input in &case.inputs {
-        let mut x = ops::upload(&input.base, precision)?;
+        let base = ops::upload(&input.base, precision)?;
+        let mut x = match &input.grad {
+            None => Var::from(base),
+            Some(reference) => {
+                let leaf = Var::leaf(base);
+                uploaded.leaves.push((leaf.clone(), (&input.name, reference)));
+                leaf
+            }
+        };
         for view in &input.views {
             x = ops::run(&view.op, &Inputs(vec![("x".into(), x)]), &view.args)?.remove(0);
         }
-        inputs.0.push((input.name.clone(), x));
+        uploaded.inputs.0.push((input.name.clone(), x));
     }
-    Ok(inputs)
+    Ok(uploaded)
 }
 
 /// `Ok` if the library returns its error.
 fn refused(case: &Case, precision: Precision) -> Result<(), Verdict> {
-    match ops::run(&case.op, &inputs(case, precision)?, &case.args) {
+    match ops::run(&case.op, &upload(case, precision)?.inputs, &case.args) {
         Err(Failure::Error(_) | Failure::Unsayable) => Ok(()),
         Err(Failure::NotCovered(what)) => Err(Verdict::NotCovered(what)),
         Ok(_) => Err(Verdict::Wrong("was accepted, expected an error".into())),

@@ -82,11 +82,10 @@ fn pow_exponent(g: &Var, a: &Var, b: &Var, y: &Var) -> Result<Var> {
     g.mul(&y.mul(&a.log()?)?)?.keep_where(&flat.logical_not()?)
 }
 
-/// `g` where `a` is larger, half of it where both are equal, as PyTorch shares ties.
+/// 0 where `a` is smaller, half of `g` where both are equal, else `g`: with NaN too, as PyTorch has it.
 fn larger(g: &Var, a: &Var, b: &Var) -> Result<Var> {
     let (a, b) = (a.value(), b.value());
-    let tie = g.mul_scalar(0.5)?.keep_where(&a.eq(b)?)?;
-    g.select_where(&a.gt(b)?, &tie)
+    g.mul_scalar(0.5)?.select_where(&a.eq(b)?, g)?.masked_fill(&a.lt(b)?, 0.0)
 }
 
 /// `g · log b`, 0 where `a` is 0 and `b` is not positive.
@@ -96,11 +95,12 @@ fn xlogy_left(g: &Var, a: &Var, b: &Var) -> Result<Var> {
     g.mul(&b.log()?)?.keep_where(&flat.logical_not()?)
 }
 
-/// `g` above 0, `g · b · e^a` elsewhere.
+/// `g · b · e^a` up to 0, else `g`.
 fn elu_input(g: &Var, a: &Var, b: &Var) -> Result<Var> {
-    // Clamped, so that the branch that is not taken does not overflow.
-    let below = a.clamp(None, Some(0.0))?.exp()?.mul(b)?;
-    g.select_where(&positive(a)?, &g.mul(&below)?)
+    let up_to_0 = a.value().compare_scalar(CompareOp::Le, 0.0)?;
+    // Without what is above 0, so that the branch that is not taken does not overflow.
+    let below = a.keep_where(&up_to_0)?.exp()?.mul(b)?;
+    g.mul(&below)?.select_where(&up_to_0, g)
 }
 
 impl Var {
@@ -198,13 +198,13 @@ impl Var {
         self.binary_scalar(BinaryOp::Pow, exponent)
     }
 
-    /// `min(max(self, min), max)`; outside of the bounds the gradient is 0, at a bound it is that of `self`.
+    /// `min(max(self, min), max)`; the gradient is 0 but between the bounds.
     pub fn clamp(&self, min: Option<f64>, max: Option<f64>) -> Result<Var> {
         let y = self.value().clamp(min, max)?;
         let x = self.value().clone();
         Ok(Var::record1("clamp", y, self, move |g| {
             let mut g = g.clone();
-            for (bound, op) in [(min, CompareOp::Ge), (max, CompareOp::Le)] {
+            for (bound, op) in [(min, CompareOp::Gt), (max, CompareOp::Lt)] {
                 if let Some(bound) = bound {
                     g = g.keep_where(&x.compare_scalar(op, bound)?)?;
                 }

@@ -4,10 +4,9 @@ use crate::Var;
 use tensor::{Error, Pool, Result, Shape, Spatial, Tensor};
 
 impl Var {
-    /// The largest of each window of `[n, c, h, w]`; see [`Tensor::max_pool2d`].
+    /// The largest of each window of `[n, c, h, w]` or `[c, h, w]`; see [`Tensor::max_pool2d`].
     pub fn max_pool2d(&self, pool: impl Into<Pool>) -> Result<Var> {
-        self.check_planes("max_pool2d")?;
-        Ok(self.max_pool_with_indices(pool)?.0)
+        self.images("max_pool2d", |x| Ok(x.max_pool_with_indices(pool)?.0))
     }
 
     /// The largest of each window and its index; see [`Tensor::max_pool_with_indices`].
@@ -18,10 +17,9 @@ impl Var {
         Ok((y, index))
     }
 
-    /// The mean of each window of `[n, c, h, w]`; see [`Tensor::avg_pool2d`].
+    /// The mean of each window of `[n, c, h, w]` or `[c, h, w]`; see [`Tensor::avg_pool2d`].
     pub fn avg_pool2d(&self, pool: impl Into<Pool>) -> Result<Var> {
-        self.check_planes("avg_pool2d")?;
-        self.avg_pool(pool)
+        self.images("avg_pool2d", |x| x.avg_pool(pool))
     }
 
     /// The mean of each window; see [`Tensor::avg_pool`].
@@ -34,21 +32,27 @@ impl Var {
         }))
     }
 
-    /// Means of nearly equal windows of `[n, c, h, w]`; see [`Tensor::adaptive_avg_pool2d`].
+    /// Means of nearly equal windows of `[n, c, h, w]` or `[c, h, w]`; see [`Tensor::adaptive_avg_pool2d`].
     pub fn adaptive_avg_pool2d(&self, output: impl Into<Spatial>) -> Result<Var> {
-        self.check_planes("adaptive_avg_pool2d")?;
+        self.images("adaptive_avg_pool2d", |x| x.adaptive_avg_pool(output))
+    }
+
+    /// Means of nearly equal windows; see [`Tensor::adaptive_avg_pool`].
+    pub fn adaptive_avg_pool(&self, output: impl Into<Spatial>) -> Result<Var> {
         let output = output.into();
         let shape = self.shape();
         Ok(Var::record1("adaptive_avg_pool", self.value().adaptive_avg_pool(output)?, self, move |g| {
             let back = g.value().adaptive_avg_pool_backward(shape)?;
-            Ok(Var::record1("adaptive_avg_pool_backward", back, g, move |u| u.adaptive_avg_pool2d(output)))
+            Ok(Var::record1("adaptive_avg_pool_backward", back, g, move |u| u.adaptive_avg_pool(output)))
         }))
     }
 
-    fn check_planes(&self, op: &'static str) -> Result<()> {
+    /// `f` of `[n, c, h, w]`, which `[c, h, w]` becomes for the while.
+    fn images(&self, op: &'static str, f: impl FnOnce(&Var) -> Result<Var>) -> Result<Var> {
         match self.rank() {
-            4 => Ok(()),
-            _ => Err(Error::shape(op, self.shape(), "expected [n, c, h, w]")),
+            4 => f(self),
+            3 => f(&self.unsqueeze(0)?)?.squeeze(0),
+            _ => Err(Error::shape(op, self.shape(), "expected [n, c, h, w] or [c, h, w]")),
         }
     }
 }

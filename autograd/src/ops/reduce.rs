@@ -52,17 +52,22 @@ impl Var {
         centred.square()?.sum(dims, keepdim)?.div_scalar((n - correction as f64).max(0.0))
     }
 
-    /// The standard deviation over `dims`; see [`Tensor::std`].
+    /// The standard deviation over `dims`; see [`Tensor::std`]. Its gradient is 0 where it is 0.
     pub fn std(&self, dims: impl Into<Dims>, correction: usize, keepdim: bool) -> Result<Var> {
-        self.var(dims, correction, keepdim)?.sqrt()
+        let var = self.var(dims, correction, keepdim)?;
+        Ok(Var::record_with_output("std", var.value().sqrt()?, &[&var], |back| {
+            let y = back.output()?;
+            let constant = y.value().compare_scalar(CompareOp::Eq, 0.0)?;
+            Ok(vec![Some(back.grad().div(&y.mul_scalar(2.0)?)?.masked_fill(&constant, 0.0)?)])
+        }))
     }
 
-    /// The largest element over `dims`; see [`Tensor::amax`]. Equal elements share the gradient.
+    /// The largest element over `dims`; see [`Tensor::amax`]. Equal elements share the gradient, that of NaN is NaN.
     pub fn amax(&self, dims: impl Into<Dims>, keepdim: bool) -> Result<Var> {
         self.extreme(ReduceOp::Amax, dims.into(), keepdim)
     }
 
-    /// The smallest element over `dims`; see [`Tensor::amin`]. Equal elements share the gradient.
+    /// The smallest element over `dims`; see [`Tensor::amin`]. Equal elements share the gradient, that of NaN is NaN.
     pub fn amin(&self, dims: impl Into<Dims>, keepdim: bool) -> Result<Var> {
         self.extreme(ReduceOp::Amin, dims.into(), keepdim)
     }
@@ -78,7 +83,7 @@ impl Var {
         Ok(Var::record1(op.name(), y, self, move |g| {
             let hit = x.eq(&top)?;
             let count = hit.sum(dims.clone(), true)?.to_dtype(x.dtype())?;
-            g.reshape(kept)?.div(&count.into())?.broadcast_to(shape)?.keep_where(&hit)
+            g.reshape(kept)?.broadcast_to(shape)?.keep_where(&hit)?.div(&count.into())
         }))
     }
 

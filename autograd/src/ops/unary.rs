@@ -55,8 +55,8 @@ unary_grads! {
     Cosh        cosh        Input   |g, x| g.mul(&x.sinh()?);
     Tanh        tanh        Output  |g, y| g.mul(&y.square()?.neg()?.add_scalar(1.0)?);
     Sigmoid     sigmoid     Output  |g, y| g.mul(&y.sub(&y.square()?)?);
-    Relu        relu        Output  |g, y| where_positive(g, y.value());
-    Relu6       relu6       Input   |g, x| between(g, x.value(), 0.0, 6.0);
+    Relu        relu        Output  |g, y| unless_flat(g, y.value(), 0.0, f64::INFINITY);
+    Relu6       relu6       Input   |g, x| unless_flat(g, x.value(), 0.0, 6.0);
     // Φ(x) + x · φ(x)
     Gelu        gelu        Input   |g, x| g.mul(&normal_cdf(x)?.add(&x.mul(&normal_pdf(x)?)?)?);
     GeluTanh    gelu_tanh   Input   |g, x| g.mul(&gelu_tanh_slope(x)?);
@@ -83,9 +83,13 @@ fn one_minus(x: &Var) -> Result<Var> {
     x.neg()?.add_scalar(1.0)
 }
 
-/// `g` where `x > 0`, else 0.
-fn where_positive(g: &Var, x: &Tensor) -> Result<Var> {
-    g.keep_where(&x.compare_scalar(tensor::op::CompareOp::Gt, 0.0)?)
+/// 0 where `x <= low` or `x >= high`, else `g`: with NaN too, as PyTorch has it.
+fn unless_flat(g: &Var, x: &Tensor, low: f64, high: f64) -> Result<Var> {
+    let mut flat = x.compare_scalar(tensor::op::CompareOp::Le, low)?;
+    if high.is_finite() {
+        flat = flat.logical_or(&x.compare_scalar(tensor::op::CompareOp::Ge, high)?)?;
+    }
+    g.masked_fill(&flat, 0.0)
 }
 
 /// `g` where `low < x < high`, else 0.
@@ -128,12 +132,12 @@ fn mish_slope(x: &Var) -> Result<Var> {
     t.add(&x.mul(&one_minus(&t.square()?)?)?.mul(&x.sigmoid()?)?)
 }
 
-/// 0 below -3, `x / 3 + 1 / 2` up to 3, 1 above, as PyTorch has it.
+/// 0 up to -3, `g · (x / 3 + 1 / 2)` below 3, else `g`, as PyTorch has it.
 fn hardswish_grad(g: &Var, x: &Var) -> Result<Var> {
-    use tensor::op::CompareOp::{Gt, Lt};
+    use tensor::op::CompareOp::{Le, Lt};
     let middle = g.mul(&x.div_scalar(3.0)?.add_scalar(0.5)?)?;
-    let upper = g.select_where(&x.value().compare_scalar(Gt, 3.0)?, &middle)?;
-    upper.keep_where(&x.value().compare_scalar(Lt, -3.0)?.logical_not()?)
+    let upper = middle.select_where(&x.value().compare_scalar(Lt, 3.0)?, g)?;
+    upper.masked_fill(&x.value().compare_scalar(Le, -3.0)?, 0.0)
 }
 
 impl Var {

@@ -39,7 +39,7 @@ impl Tensor {
     }
 
     /// With a batch dim of 1 if the input has `rank - 1` dims; the second value says so.
-    fn batched(&self, op: &'static str, rank: usize) -> Result<(Tensor, bool)> {
+    pub(super) fn batched(&self, op: &'static str, rank: usize) -> Result<(Tensor, bool)> {
         match self.rank() {
             r if r == rank => Ok((self.clone(), false)),
             r if r + 1 == rank => Ok((self.unsqueeze(0)?, true)),

@@ -15,7 +15,7 @@ impl Tensor {
         self.backend().max_pool(self, &pool)
     }
 
-    /// The largest element of each window of `[n, c, h, w]`; NaN wins.
+    /// The largest element of each window of `[n, c, h, w]` or `[c, h, w]`; NaN wins.
     ///
     /// ```
     /// use gradus_tensor::{Device, Tensor};
@@ -25,14 +25,12 @@ impl Tensor {
     /// # Ok(()) }
     /// ```
     pub fn max_pool2d(&self, pool: impl Into<Pool>) -> Result<Tensor> {
-        self.check_planes("max_pool2d")?;
-        Ok(self.max_pool_with_indices(pool)?.0)
+        self.images("max_pool2d", |x| Ok(x.max_pool_with_indices(pool)?.0))
     }
 
-    /// The mean of each window of `[n, c, h, w]`.
+    /// The mean of each window of `[n, c, h, w]` or `[c, h, w]`.
     pub fn avg_pool2d(&self, pool: impl Into<Pool>) -> Result<Tensor> {
-        self.check_planes("avg_pool2d")?;
-        self.avg_pool(pool)
+        self.images("avg_pool2d", |x| x.avg_pool(pool))
     }
 
     /// The mean of each window of `[n, c, spatial…]`.
@@ -46,10 +44,9 @@ impl Tensor {
         self.backend().avg_pool(self, &pool)
     }
 
-    /// Means that divide each spatial dim into `output` nearly equal windows, of `[n, c, h, w]`.
+    /// Means that divide each spatial dim into `output` nearly equal windows, of `[n, c, h, w]` or `[c, h, w]`.
     pub fn adaptive_avg_pool2d(&self, output: impl Into<Spatial>) -> Result<Tensor> {
-        self.check_planes("adaptive_avg_pool2d")?;
-        self.adaptive_avg_pool(output)
+        self.images("adaptive_avg_pool2d", |x| x.adaptive_avg_pool(output))
     }
 
     /// Means that divide each spatial dim into `output` nearly equal windows: window `i` of `k` runs from
@@ -115,10 +112,10 @@ impl Tensor {
         self.backend().adaptive_avg_pool_backward(self, input)
     }
 
-    fn check_planes(&self, op: &'static str) -> Result<()> {
-        match self.rank() {
-            4 => Ok(()),
-            _ => Err(Error::shape(op, self.shape(), "expected [n, c, h, w]")),
-        }
+    /// `f` of `[n, c, h, w]`, which `[c, h, w]` becomes for the while.
+    fn images(&self, op: &'static str, f: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        let (x, single) = self.batched(op, 4)?;
+        let y = f(&x)?;
+        if single { y.squeeze(0) } else { Ok(y) }
     }
 }

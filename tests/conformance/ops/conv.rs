@@ -1,7 +1,7 @@
 //! Convolution, pooling and layer norm.
 
 use super::elementwise::ops;
-use super::{Answer, Failure, Inputs, Op, sizes};
+use super::{Answer, Failure, Inputs, Op, Value, sizes};
 use crate::format::Args;
 use tensor::{Conv, Pool};
 
@@ -14,11 +14,13 @@ pub(super) fn lookup(name: &str) -> Option<Op> {
             i.x().conv_transpose(i.get("weight"), i.opt("bias"), &conv(a)?, spatial(a, "output_padding")?)
         };
         "avg_pool1d" | "avg_pool2d" | "avg_pool3d" => |i, a| match a.get("divisor") {
-            None => Ok(i.x().avg_pool(pool(a)?)?),
+            None => planes(i.x(), a.ints("kernel").len(), |x| Ok(x.avg_pool(pool(a)?)?)),
             Some(_) => Err(Failure::NotCovered("avg_pool divisor".into())),
         };
-        "adaptive_avg_pool1d" | "adaptive_avg_pool2d" | "adaptive_avg_pool3d" => |i, a| {
-            i.x().adaptive_avg_pool(spatial(a, "output_size")?)
+        "adaptive_avg_pool2d" => |i, a| i.x().adaptive_avg_pool2d(spatial(a, "output_size")?);
+        "adaptive_avg_pool1d" | "adaptive_avg_pool3d" => |i, a| {
+            let dims = a.ints("output_size").len();
+            planes(i.x(), dims, |x| Ok(x.adaptive_avg_pool(spatial(a, "output_size")?)?))
         };
         "layer_norm" => |i, a| {
             i.x().layer_norm(&sizes(&a.ints("normalized_shape"))?, i.opt("weight"), i.opt("bias"), a.f64("eps"))
@@ -30,12 +32,31 @@ pub(super) fn lookup(name: &str) -> Option<Op> {
     })
 }
 
-fn max_pool(i: &Inputs, a: &Args) -> Answer {
-    if i.x().rank() == a.ints("kernel").len() + 1 {
-        return Err(Failure::NotCovered("max_pool without a batch".into()));
+/// An op of `[n, c, spatial…]` on `[c, spatial…]` too. What the library names for images takes both by itself.
+fn planes(
+    x: &Value,
+    dims: usize,
+    op: impl FnOnce(&Value) -> Result<Value, Failure>,
+) -> Result<Value, Failure> {
+    match x.rank() == dims + 1 {
+        true => Ok(op(&x.unsqueeze(0)?)?.squeeze(0)?),
+        false => op(x),
     }
-    let (values, indices) = i.x().max_pool_with_indices(pool(a)?)?;
-    Ok(if a.bool("return_indices") { vec![values, indices] } else { vec![values] })
+}
+
+fn max_pool(i: &Inputs, a: &Args) -> Answer {
+    let dims = a.ints("kernel").len();
+    if dims == 2 && !a.bool("return_indices") {
+        return Ok(vec![i.x().max_pool2d(pool(a)?)?]);
+    }
+    let mut indices = None;
+    let values = planes(i.x(), dims, |x| {
+        let (values, picks) = x.max_pool_with_indices(pool(a)?)?;
+        indices = Some(if x.rank() == i.x().rank() { picks } else { picks.squeeze(0)? });
+        Ok(values)
+    })?;
+    let indices = indices.filter(|_| a.bool("return_indices")).map(Value::from);
+    Ok([values].into_iter().chain(indices).collect())
 }
 
 /// One to three numbers, one for each spatial dim; the last stands for those that are not there.

@@ -9,10 +9,11 @@ mod shape;
 use crate::array::{Array, Values};
 use crate::format::Args;
 use crate::judge::Precision;
+use autograd::Var;
 use tensor::{DType, Device, Error, Tensor};
 
 /// What an op is replayed on.
-pub(crate) type Value = Tensor;
+pub(crate) type Value = Var;
 
 /// Why an op has no outputs.
 #[derive(Debug)]
@@ -55,6 +56,11 @@ impl Inputs {
     /// Panics when the record lacks it: that is an error of the record.
     pub(crate) fn get(&self, name: &str) -> &Value {
         self.opt(name).unwrap_or_else(|| panic!("the record has no input {name}"))
+    }
+
+    /// The value of an input that is not differentiated: indices, masks, weights of losses.
+    pub(crate) fn tensor(&self, name: &str) -> &Tensor {
+        self.get(name).value()
     }
 
     pub(crate) fn x(&self) -> &Value {

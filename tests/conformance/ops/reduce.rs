@@ -1,7 +1,7 @@
 //! Reductions, scans, softmax and products of matrices.
 
 use super::elementwise::ops;
-use super::{Answer, Inputs, Op, dim, signed};
+use super::{Answer, Inputs, Op, Value, dim, signed};
 use crate::format::Args;
 use tensor::Dims;
 
@@ -17,8 +17,8 @@ pub(super) fn lookup(name: &str) -> Option<Op> {
         "prod" => |i, a| i.x().prod(dims(a), a.bool("keepdim"));
         "amax" => |i, a| i.x().amax(dims(a), a.bool("keepdim"));
         "amin" => |i, a| i.x().amin(dims(a), a.bool("keepdim"));
-        "any" => |i, a| i.x().any(dims(a), a.bool("keepdim"));
-        "all" => |i, a| i.x().all(dims(a), a.bool("keepdim"));
+        "any" => |i, a| i.tensor("x").any(dims(a), a.bool("keepdim"));
+        "all" => |i, a| i.tensor("x").all(dims(a), a.bool("keepdim"));
         "logsumexp" => |i, a| i.x().logsumexp(dims(a), a.bool("keepdim"));
         "norm" => |i, a| i.x().norm(a.f64("p"), dims(a), a.bool("keepdim"));
         "var" => |i, a| i.x().var(dims(a), usize::try_from(a.int("correction"))?, a.bool("keepdim"));
@@ -29,12 +29,12 @@ pub(super) fn lookup(name: &str) -> Option<Op> {
         "matmul" => |i, _a| i.x().matmul(i.get("y"));
         "linear" => |i, _a| i.x().linear(i.get("weight"), i.opt("bias"));
         "argmax" => |i, a| match a.opt_int("dim") {
-            Some(dim) => i.x().argmax(dim as isize, a.bool("keepdim")),
-            None => i.x().flatten(0)?.argmax(0, false),
+            Some(dim) => i.tensor("x").argmax(dim as isize, a.bool("keepdim")),
+            None => i.tensor("x").flatten(0)?.argmax(0, false),
         };
         "argmin" => |i, a| match a.opt_int("dim") {
-            Some(dim) => i.x().argmin(dim as isize, a.bool("keepdim")),
-            None => i.x().flatten(0)?.argmin(0, false),
+            Some(dim) => i.tensor("x").argmin(dim as isize, a.bool("keepdim")),
+            None => i.tensor("x").flatten(0)?.argmin(0, false),
         };
     }
     .or_else(|| pairs(name))
@@ -45,11 +45,11 @@ fn pairs(name: &str) -> Option<Op> {
     match name {
         "max_dim" => Some(|i, a| {
             let (values, indices) = i.x().max(dim(a, "dim"), a.bool("keepdim"))?;
-            Ok(vec![values, indices])
+            Ok(vec![values, indices.into()])
         }),
         "min_dim" => Some(|i, a| {
             let (values, indices) = i.x().min(dim(a, "dim"), a.bool("keepdim"))?;
-            Ok(vec![values, indices])
+            Ok(vec![values, indices.into()])
         }),
         _ => None,
     }

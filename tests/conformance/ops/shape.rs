@@ -3,7 +3,7 @@
 use super::elementwise::ops;
 use super::{Answer, Failure, Inputs, Op, Value, dim, signed, sizes};
 use crate::format::Args;
-use tensor::{DType, Device};
+use tensor::{DType, Device, Tensor};
 
 pub(super) fn lookup(name: &str) -> Option<Op> {
     ops! { name;
@@ -34,19 +34,19 @@ pub(super) fn lookup(name: &str) -> Option<Op> {
         "cat" => |i, a| Value::cat(&i.numbered("x"), dim(a, "dim"));
         "stack" => |i, a| Value::stack(&i.numbered("x"), dim(a, "dim"));
         "arange" => |_i, a| {
-            Value::arange(a.f64("start"), a.f64("end"), a.f64("step"), (DType::F64, &Device::cpu()))
+            Tensor::arange(a.f64("start"), a.f64("end"), a.f64("step"), (DType::F64, &Device::cpu()))
         };
         "linspace" => |_i, a| {
             let steps = usize::try_from(a.int("steps"))?;
-            Value::linspace(a.f64("start"), a.f64("end"), steps, (DType::F64, &Device::cpu()))
+            Tensor::linspace(a.f64("start"), a.f64("end"), steps, (DType::F64, &Device::cpu()))
         };
         "eye" => |_i, a| {
             let (n, m) = (usize::try_from(a.int("n"))?, usize::try_from(a.int("m"))?);
-            Value::eye(n, m, (DType::F64, &Device::cpu()))
+            Tensor::eye(n, m, (DType::F64, &Device::cpu()))
         };
         "full" => |_i, a| {
             let shape = sizes(&a.ints("shape"))?;
-            Value::full(shape, a.f64("value"), (DType::F64, &Device::cpu()))
+            Tensor::full(shape, a.f64("value"), (DType::F64, &Device::cpu()))
         };
     }
     .or_else(|| lists(name))

@@ -9,9 +9,9 @@ use std::f64::consts::PI;
 ///
 /// ```
 /// use gradus_nn::schedule::{LinearWarmup, Schedule, StepLr};
-/// let schedule = LinearWarmup { steps: 4, then: StepLr { lr: 0.8, step_size: 2, gamma: 0.5 } };
+/// let schedule = LinearWarmup { steps: 4, then: StepLr { lr: 1.0, step_size: 2, gamma: 0.5 } };
 /// let rates: Vec<f64> = (0..8).map(|step| schedule.lr(step)).collect();
-/// assert_eq!(rates, [0.2, 0.4, 0.6, 0.8, 0.8, 0.8, 0.4, 0.4]);
+/// assert_eq!(rates, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 0.5, 0.5]);
 /// ```
 pub trait Schedule {
     /// The learning rate of a step.

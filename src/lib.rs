@@ -1,1 +1,88 @@
-//! Under construction.
+//! Tensors, automatic differentiation, CNN and RNN modules, and handwritten kernels, in Rust.
+//!
+//! ```
+//! use gradus::prelude::*;
+//!
+//! # fn main() -> Result<()> {
+//! let w = Var::leaf(Tensor::randn([2, 3], &Device::cpu())?);
+//! let loss = w.mul(&w)?.sum_all()?;
+//! let grads = loss.backward()?;
+//! assert!(grads.get(&w)?.all_close(&w.value().mul_scalar(2)?, 1e-6, 0.0)?);
+//! # Ok(()) }
+//! ```
+//!
+//! This crate is a thin facade: it re-exports the layers below and is the only one that knows all of them.
+//!
+//! | crate | owns |
+//! |---|---|
+//! | [`tensor`] | tensors, layouts, dtypes, errors, the backend contract, the CPU kernels |
+//! | [`autograd`] | values with a history, gradients, losses |
+//! | [`nn`] | modules, optimizers, data loading, state files |
+//!
+//! # Features
+//! - `cuda`: NVIDIA GPUs as devices `cuda:0`, `cuda:1`, …; a program built with it starts without a driver too
+//! - `progress`: progress bars for training loops, in `nn::progress`
+#![forbid(unsafe_code)]
+
+pub use autograd;
+pub use nn;
+pub use tensor;
+
+pub use autograd::{Backward, Gradients, Var, grad, gradcheck, no_grad};
+pub use nn::module;
+pub use nn::state::{load, save};
+pub use tensor::{
+    Conv, DType, Device, Distribution, Error, Generator, Pool, Result, Shape, Tensor, manual_seed,
+};
+
+/// What most programs use.
+pub mod prelude {
+    pub use crate::{device, load, module, save};
+    pub use autograd::{Gradients, Reduction, Var, no_grad};
+    pub use nn::data::{DataLoader, Dataset, TensorDataset};
+    pub use nn::optim::{Adam, AdamConfig, AdamW, AdamWConfig, Optimizer, Sgd, SgdConfig};
+    pub use nn::{
+        BatchNorm2d, Conv2d, Dropout, Embedding, Forward, Gru, Init, LayerNorm, Linear, Lstm, LstmState,
+        Module, Param, Rnn, RnnConfig, Sequential,
+    };
+    pub use tensor::{Conv, DType, Device, Error, Generator, Pool, Result, Shape, Tensor, manual_seed};
+}
+
+/// Opens a device by name: `cpu`, `cuda` (the first GPU) or `cuda:1`.
+///
+/// # Errors
+/// If there is no such device: the message says why and what to do.
+///
+/// ```
+/// assert_eq!(gradus::device("cpu")?.name(), "cpu");
+/// assert!(gradus::device("tpu").unwrap_err().to_string().contains("\"tpu\""));
+/// # Ok::<(), gradus::Error>(())
+/// ```
+pub fn device(name: &str) -> Result<Device> {
+    let (kind, index) = name.split_once(':').unwrap_or((name, "0"));
+    match (kind, index.parse::<usize>()) {
+        ("cpu", Ok(0)) => Ok(Device::cpu()),
+        ("cuda", Ok(index)) => cuda(index),
+        _ => Err(tensor::ErrorKind::Device(format!(
+            "no device is called {name:?}; there are cpu and cuda:0, cuda:1, …"
+        ))
+        .into()),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(index: usize) -> Result<Device> {
+    kernels_cuda::device(index)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_: usize) -> Result<Device> {
+    let message =
+        "no CUDA device: this program was built without the feature cuda; rebuild with --features cuda";
+    Err(tensor::ErrorKind::Device(message.to_string()).into())
+}
+
+/// The code of the README, which is compiled and run like any other example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -102,7 +102,11 @@ pub fn mnist_dir(path: impl AsRef<Path>, device: &Device) -> Result<Mnist> {
     Ok(Mnist { train: mnist_part(path, "train", device)?, test: mnist_part(path, "t10k", device)? })
 }
 
-fn mnist_part(dir: &Path, part: &str, device: &Device) -> Result<TensorDataset> {
+/// One part of what [`mnist_dir`] reads: `train` or `t10k`.
+///
+/// # Errors
+/// When a file is missing or bad, or the images and the labels are not equally many.
+pub fn mnist_part(dir: &Path, part: &str, device: &Device) -> Result<TensorDataset> {
     let images_path = find(dir, &format!("{part}-images-idx3-ubyte"))?;
     let labels_path = find(dir, &format!("{part}-labels-idx1-ubyte"))?;
     let images = read_idx(&images_path, device)?;

@@ -15,6 +15,6 @@ pub(crate) use file::reason;
 pub use csv::{Csv, CsvOptions, parse_csv, read_csv};
 pub use dataset::{Batch, Dataset, TensorDataset};
 pub use file::read_text;
-pub use idx::{Mnist, mnist_dir, parse_idx, read_idx};
+pub use idx::{Mnist, mnist_dir, mnist_part, parse_idx, read_idx};
 pub use loader::{DataLoader, Epoch, LoaderState};
 pub use text::{CharVocab, TextWindow, TextWindows};

@@ -159,11 +159,12 @@ pub fn check_select(device: &Device) {
                 let n = view.values.len();
                 let (a, dims) = (&view.x, view.x.dims());
                 let right: Vec<f64> = grid(dtype).into_iter().rev().cycle().take(n).collect();
-                let answers: Vec<f64> = (0..n).map(|i| f64::from(u8::from(i % 3 == 0))).collect();
+                let answers: Vec<f64> = (0..n).map(|i| f64::from(u8::from(i.is_multiple_of(3)))).collect();
                 let (b, c) =
                     (upload(device, dtype, dims, &right)?, upload(device, DType::Bool, dims, &answers)?);
-                let pick =
-                    |i: usize| if i % 3 == 0 { view.values[i] } else { super::rounded(right[i], dtype) };
+                let pick = |i: usize| {
+                    if i.is_multiple_of(3) { view.values[i] } else { super::rounded(right[i], dtype) }
+                };
                 let exact: Vec<f64> = (0..n).map(pick).collect();
                 let label = || format!("select of {dtype}, {}", view.name);
                 report.close(label, &device.backend().select(&c, a, &b)?, &exact, Tolerance::EXACT)?;

@@ -141,17 +141,20 @@ pub fn check_optimizers(device: &Device) {
                     SgdStep { nesterov: false, weight_decay: 0.0, ..sgd },
                 ] {
                     for m in [Some(m.clone()), None] {
-                        let y = backend.sgd_step(&step, p.clone(), &g, m.clone())?;
-                        let e = composed::sgd_step(&step, p.clone(), &g, m)?;
-                        let momentum = y.1.zip(e.1);
-                        compare(report, label, 1, [(y.0, e.0)].into_iter().chain(momentum))?;
+                        let (mut y, mut y_m) = (p.clone(), m.clone());
+                        backend.sgd_step(&step, &mut y, &g, y_m.as_mut())?;
+                        let (mut e, mut e_m) = (p.clone(), m);
+                        composed::sgd_step(&step, &mut e, &g, e_m.as_mut())?;
+                        compare(report, label, 1, [(y, e)].into_iter().chain(y_m.zip(e_m)))?;
                     }
                 }
                 let label = || format!("adam of {dtype}, {}", view.name);
                 for step in [adam, AdamStep { decoupled: false, ..adam }] {
-                    let y = backend.adam_step(&step, p.clone(), &g, m.clone(), v.clone())?;
-                    let e = composed::adam_step(&step, p.clone(), &g, m.clone(), v.clone())?;
-                    compare(report, label, 1, [(y.0, e.0), (y.1, e.1), (y.2, e.2)])?;
+                    let (mut y, mut y_m, mut y_v) = (p.clone(), m.clone(), v.clone());
+                    backend.adam_step(&step, &mut y, &g, &mut y_m, &mut y_v)?;
+                    let (mut e, mut e_m, mut e_v) = (p.clone(), m.clone(), v.clone());
+                    composed::adam_step(&step, &mut e, &g, &mut e_m, &mut e_v)?;
+                    compare(report, label, 1, [(y, e), (y_m, e_m), (y_v, e_v)])?;
                 }
                 report.close(
                     || format!("parameter of {dtype}, {}", view.name),

@@ -218,7 +218,7 @@ mod tests {
     fn a_frame_surrounds_cuts_and_folds() -> Result<()> {
         let x = Tensor::arange(1, 1 + 2 * 3 * 4 * 5, 1, &Device::cpu())?.to_dtype(crate::DType::F32)?;
         let x = x.reshape([2, 3, 4, 5])?;
-        let views = [x.clone(), x.permute(&[0, 1, 3, 2])?, x.permute(&[0, 2, 3, 1])?];
+        let views = [x.clone(), x.permute([0, 1, 3, 2])?, x.permute([0, 2, 3, 1])?];
         for view in &views {
             for (lead, dims) in [([1, 2], [7, 9]), ([0, 0], [3, 2]), ([-1, -2], [3, 4]), ([-9, 9], [2, 3])] {
                 for fold in [1, 2, 3] {

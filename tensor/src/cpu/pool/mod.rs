@@ -40,6 +40,7 @@ fn over_planes(shape: Shape, size: usize, f: impl Fn(std::ops::Range<usize>) + S
 ///
 /// # Safety
 /// No other task reaches this plane.
+#[allow(clippy::mut_from_ref, reason = "as `SharedMut::slice`, whose contract this passes on")]
 unsafe fn part<'a, T>(shared: &'a SharedMut<T>, plane: usize, size: usize) -> &'a mut [T] {
     // SAFETY: the caller has the plane for itself.
     unsafe { shared.slice(plane * size..(plane + 1) * size) }

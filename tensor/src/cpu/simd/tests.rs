@@ -270,7 +270,7 @@ fn check_lengths<T: Element + std::fmt::Debug>(convert: impl Fn(i32) -> T) {
 #[test]
 fn any_length_in_place_or_repeated_gives_the_same_elements() {
     check_lengths(|i| i as f32);
-    check_lengths(|i| f64::from(i));
+    check_lengths(f64::from);
     check_lengths(|i| f16::from_f32(i as f32));
     check_lengths(|i| bf16::from_f32(i as f32));
     check_lengths(|i| i);

@@ -3,6 +3,11 @@
 //! The polynomials are minimax fits, with coefficients rounded to `f32` one after the other and the rest fitted again. Each
 //! function states the error of its polynomial; the error of its results, in units in the last place, is bounded by
 //! the tests of [`super`].
+#![allow(
+    clippy::approx_constant,
+    clippy::excessive_precision,
+    reason = "coefficients are written as they were fitted"
+)]
 
 mod erf;
 mod exp;

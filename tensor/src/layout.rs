@@ -62,6 +62,10 @@ impl Layout {
                 format!("shape {shape} has {} dims, {} strides were given", shape.rank(), strides.len()),
             ));
         }
+        if shape.numel() == 0 {
+            // No element lies anywhere: strides and offsets that mean nothing must not reach later arithmetic.
+            return Ok(Layout::contiguous(shape));
+        }
         let mut out = Layout { shape, strides: [0; MAX_RANK], offset };
         out.strides[..strides.len()].copy_from_slice(strides);
         match out.checked_bounds() {
@@ -171,10 +175,11 @@ impl Layout {
     pub fn slice(&self, dim: usize, start: usize, len: usize, step: usize) -> Layout {
         debug_assert!(len == 0 || start + (len - 1) * step < self.dims()[dim]);
         let mut out = *self;
-        if len > 0 {
+        out.shape = out.shape.with_dim(dim, len);
+        // An empty view stays where it is: it may have no memory to move in.
+        if out.shape.numel() > 0 {
             out.offset = (self.offset as isize + start as isize * self.strides[dim]) as usize;
         }
-        out.shape = out.shape.with_dim(dim, len);
         out.strides[dim] = self.strides[dim].wrapping_mul(step as isize);
         if len <= 1 {
             out.strides[dim] = self.strides[dim];
@@ -185,8 +190,9 @@ impl Layout {
     /// Runs a dim backwards.
     pub fn flip(&self, dim: usize) -> Layout {
         let mut out = *self;
-        if let Some(last) = self.dims()[dim].checked_sub(1) {
-            out.offset = (self.offset as isize + last as isize * self.strides[dim]) as usize;
+        if self.shape.numel() > 0 && self.dims()[dim] > 1 {
+            let last = self.dims()[dim] as isize - 1;
+            out.offset = (self.offset as isize + last * self.strides[dim]) as usize;
             out.strides[dim] = -self.strides[dim];
         }
         out

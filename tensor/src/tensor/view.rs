@@ -268,13 +268,41 @@ impl Tensor {
             ));
         }
         self.shape().inserted(self.rank(), size).checked("unfold")?;
-        let windows = self.layout().slice(at, 0, (n - size) / step + 1, step);
-        let mut shape = windows.dims().to_vec();
+        let windows = (n - size) / step + 1;
+        let mut shape = self.dims().to_vec();
+        shape[at] = windows;
         shape.push(size);
         let mut strides = self.layout().strides().to_vec();
-        let inner = strides[at];
-        strides[at] = inner * step as isize;
-        strides.push(inner);
+        strides.push(strides[at]);
+        if windows > 1 {
+            // Between windows there are fewer than `n` elements, so this cannot overflow; a lone window may be any step.
+            strides[at] *= step as isize;
+        }
         Ok(self.with_layout(Layout::strided(shape, &strides, self.layout().offset())?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Device, Result, Tensor};
+
+    #[test]
+    fn empty_views_can_be_moved_and_read() -> Result<()> {
+        let x = Tensor::zeros([0, 3], &Device::cpu())?;
+        let moved = [x.narrow(1, 2, 1)?, x.select(1, 2)?, x.flip([1])?, x.as_strided([0], &[isize::MIN], 9)?];
+        for view in moved {
+            assert_eq!(view.flip([0])?.to_vec::<f32>()?, []);
+            assert_eq!(view.exp()?.sum_all()?.item()?, 0.0);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn windows_may_be_empty_and_any_distance_apart() -> Result<()> {
+        let x = Tensor::arange(0, 6, 1, &Device::cpu())?.slice(0, None, None, 2)?;
+        assert_eq!(x.unfold(0, 0, 1)?.dims(), [4, 0]);
+        assert_eq!(x.unfold(0, 2, usize::MAX)?.to_vec::<f32>()?, [0.0, 2.0]);
+        assert_eq!(x.unfold(0, 1, usize::MAX / 2)?.flip([0, 1])?.to_vec::<f32>()?, [0.0]);
+        Ok(())
     }
 }

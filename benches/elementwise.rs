@@ -1,0 +1,36 @@
+//! Elementwise ops on 2²⁰ elements. Bytes are all that must be read and written once.
+
+mod common;
+
+use common::{bench, random, settings};
+use criterion::Throughput::Bytes;
+use gradus::{DType, Result};
+
+fn main() -> Result<()> {
+    let mut criterion = settings();
+    let mut group = criterion.benchmark_group("elementwise");
+    let (side, n) = (1024, 1 << 20);
+    for dtype in [DType::F32, DType::F64, DType::BF16] {
+        let (x, y) = (random([side, side], dtype)?, random([side, side], dtype)?);
+        let row = y.narrow(0, 0, 1)?;
+        let size = dtype.size() as u64;
+        let (unary, binary) = (Bytes(2 * n * size), Bytes(3 * n * size));
+        let mut run = |name: &str, traffic, f: &dyn Fn() -> Result<_>| {
+            bench(&mut group, &format!("{name}/1024x1024/{dtype}"), traffic, f);
+        };
+        run("add", binary.clone(), &|| x.add(&y));
+        run("add_row", unary.clone(), &|| x.add(&row));
+        run("add_transposed", binary.clone(), &|| x.add(&y.t()?));
+        run("copy_transposed", unary.clone(), &|| x.t()?.copy());
+        run("mul_scalar", unary.clone(), &|| x.mul_scalar(1.5));
+        run("relu", unary.clone(), &|| x.relu());
+        run("exp", unary.clone(), &|| x.exp());
+        run("tanh", unary.clone(), &|| x.tanh());
+        run("gelu", unary.clone(), &|| x.gelu());
+    }
+    let x = random([side, side], DType::F32)?;
+    bench(&mut group, "to_bfloat16/1024x1024/float32", Bytes(6 * n), || x.to_dtype(DType::BF16));
+    group.finish();
+    criterion.final_summary();
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! Softmax, layer and batch normalisation. Bytes are those of inputs and results, each counted once.
+
+mod common;
+
+use common::{bench, random, settings};
+use criterion::Throughput::Bytes;
+use gradus::{DType, Result};
+
+fn main() -> Result<()> {
+    let mut criterion = settings();
+    let mut group = criterion.benchmark_group("norm");
+    let bytes = |tensors: u64, numel: usize| Bytes(4 * tensors * numel as u64);
+
+    let (x, gradient) = (random([1024, 768], DType::F32)?, random([1024, 768], DType::F32)?);
+    let (weight, bias) = (random([768], DType::F32)?, random([768], DType::F32)?);
+    let softmax = x.softmax(-1)?;
+    let (two, three) = (bytes(2, x.numel()), bytes(3, x.numel()));
+    bench(&mut group, "softmax/1024x768/float32", two.clone(), || x.softmax(-1));
+    bench(&mut group, "log_softmax/1024x768/float32", two.clone(), || x.log_softmax(-1));
+    bench(&mut group, "softmax_backward/1024x768/float32", three.clone(), || {
+        gradient.softmax_backward(&softmax, -1, false)
+    });
+    bench(&mut group, "layer_norm/1024x768/float32", two, || {
+        x.layer_norm(&[768], Some(&weight), Some(&bias), 1e-5)
+    });
+    let (_, mean, rstd) = x.layer_norm_stats(&[768], Some(&weight), Some(&bias), 1e-5)?;
+    bench(&mut group, "layer_norm_backward/1024x768/float32", three, || {
+        gradient.layer_norm_backward(&x, &mean, &rstd, Some(&weight), 1)
+    });
+
+    let x = random([16, 64, 28, 28], DType::F32)?;
+    let (weight, bias) = (random([64], DType::F32)?, random([64], DType::F32)?);
+    let (mean, variance) = x.batch_norm_stats()?;
+    let rstd = variance.add_scalar(1e-5)?.rsqrt()?;
+    bench(&mut group, "batch_norm_stats/16x64x28x28/float32", bytes(1, x.numel()), || x.batch_norm_stats());
+    bench(&mut group, "batch_norm_apply/16x64x28x28/float32", bytes(2, x.numel()), || {
+        x.batch_norm_apply(&mean, &rstd, Some(&weight), Some(&bias))
+    });
+    group.finish();
+    criterion.final_summary();
+    Ok(())
+}

@@ -19,15 +19,18 @@ fn within(shape: &[usize], low: f64, high: f64, seed: u64) -> Tensor {
 
 /// Where an op is smooth.
 fn domain(op: UnaryOp) -> (f64, f64) {
-    use UnaryOp::*;
+    use UnaryOp::{
+        Abs, Acos, Asin, Ceil, Floor, Hardsigmoid, Hardswish, Log, Log1p, Log2, Log10, Recip, Relu, Relu6,
+        Round, Rsqrt, Sign, Sqrt, Trunc,
+    };
     match op {
         Sqrt | Rsqrt | Log | Log2 | Log10 | Recip => (0.3, 3.0),
         Asin | Acos => (-0.9, 0.9),
         Log1p => (-0.6, 2.0),
         Floor | Ceil | Round | Trunc => (0.1, 0.4),
         Abs | Sign | Relu | Relu6 | Hardswish | Hardsigmoid => (0.1, 2.5),
-        Neg | Square | Exp | Exp2 | Expm1 | Sin | Cos | Tan | Atan | Sinh | Cosh | Tanh | Sigmoid | Gelu
-        | GeluTanh | Silu | Softplus | Mish | Logsigmoid | Erf => (-1.4, 1.4),
+        // Smooth everywhere: so is what a new op is taken for, until it gets a line here.
+        _ => (-1.4, 1.4),
     }
 }
 
@@ -47,16 +50,15 @@ fn every_unary_rule_is_the_slope_of_its_op() {
 
 #[test]
 fn every_binary_rule_is_the_slope_of_its_op() {
-    use BinaryOp::*;
+    use BinaryOp::{Elu, FloorDivide, Fmod, LeakyRelu, Remainder};
     for (i, &op) in BinaryOp::ALL.iter().enumerate() {
         let i = i as u64;
         // Away from jumps of the rounding ops, kinks and ties.
         let (a, b) = match op {
-            Add | Sub | Mul | Div | Pow | Maximum | Minimum | Atan2 | Hypot | Logaddexp | Xlogy
-            | LeakyRelu | Elu => (within(&[2, 1, 3], 0.5, 1.4, i), within(&[4, 1], 1.5, 2.5, i + 100)),
             FloorDivide | Remainder | Fmod => {
                 (within(&[2, 1, 3], 3.1, 3.4, i), within(&[4, 1], 1.2, 1.4, i + 100))
             }
+            _ => (within(&[2, 1, 3], 0.5, 1.4, i), within(&[4, 1], 1.5, 2.5, i + 100)),
         };
         gradcheck(|v| v[0].binary(op, &v[1]), &[a.clone(), b.clone()], &CheckOptions::default())
             .unwrap_or_else(|e| panic!("{}: {e}", op.name()));

@@ -1,9 +1,8 @@
 //! Dropout.
 
-use crate::{Forward, Init, Mode, module};
+use crate::{Forward, Init, Mode, Random, module};
 use autograd::Var;
-use std::sync::{Arc, Mutex, PoisonError};
-use tensor::{Distribution, Error, Generator, Result, Tensor};
+use tensor::{Distribution, Error, Result, Tensor};
 
 /// In training, sets each element to 0 with probability `p` and scales the others by `1 / (1 - p)` (Srivastava et al.,
 /// 2014); in evaluation, nothing. The draws come from a generator of its own: a model trained twice from one seed drops
@@ -12,10 +11,10 @@ use tensor::{Distribution, Error, Generator, Result, Tensor};
 pub struct Dropout {
     /// The probability of a zero.
     pub p: f64,
-    generator: Arc<Mutex<Generator>>,
+    random: Random,
     training: Mode,
 }
-module!(Dropout { training });
+module!(Dropout { random, training });
 
 impl Dropout {
     /// With probability `p`.
@@ -26,7 +25,7 @@ impl Dropout {
         if !(0.0..=1.0).contains(&p) {
             return Err(Error::argument("Dropout", format!("a probability lies within 0 and 1, got {p}")));
         }
-        Ok(Dropout { p, generator: Arc::new(Mutex::new(init.fork())), training: Mode::default() })
+        Ok(Dropout { p, random: Random::new(init.fork()), training: Mode::default() })
     }
 }
 
@@ -38,9 +37,8 @@ impl Forward for Dropout {
         if self.p == 1.0 {
             return x.mul_scalar(0.0);
         }
-        let mut generator = self.generator.lock().unwrap_or_else(PoisonError::into_inner);
         let keep = Distribution::Bernoulli { p: 1.0 - self.p };
-        let mask = Tensor::random(keep, x.shape(), (x.dtype(), x.device()), &mut generator)?;
+        let mask = Tensor::random(keep, x.shape(), (x.dtype(), x.device()), &mut self.random.generator())?;
         x.mul(&mask.mul_scalar(1.0 / (1.0 - self.p))?.into())
     }
 }

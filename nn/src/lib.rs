@@ -44,7 +44,7 @@ pub use crate::init::{Fan, Init};
 pub use crate::linear::Linear;
 pub use crate::module::{Entry, Forward, Module, Path};
 pub use crate::norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, LayerNorm};
-pub use crate::param::{Buffer, Mode, Param};
+pub use crate::param::{Buffer, Mode, Param, Random};
 pub use crate::rnn::{Gru, Lstm, LstmState, Rnn, RnnConfig};
 pub use crate::sequential::Sequential;
 pub use crate::state::{LoadOptions, load, load_checkpoint, load_with, save, save_checkpoint};

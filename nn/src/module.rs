@@ -1,6 +1,6 @@
 //! [`Module`]: a tree of named parameters. Names come from the fields.
 
-use crate::param::{Buffer, Mode, Param, converted};
+use crate::param::{Buffer, Mode, Param, Random, converted};
 use autograd::Var;
 use tensor::{DType, Device, Result};
 
@@ -13,6 +13,8 @@ pub enum Entry<'a> {
     Buffer(&'a Buffer),
     /// Something that behaves differently in training.
     Mode(&'a Mode),
+    /// A random stream.
+    Random(&'a Random),
 }
 
 /// The dotted path of a visit, such as `encoder.layer3`.
@@ -72,7 +74,7 @@ pub trait Module {
         let mut out: Vec<(String, &Param)> = vec![];
         self.for_each(&mut |name, entry| match entry {
             Entry::Param(p) if !out.iter().any(|(_, q)| q.is(p)) => out.push((name.to_string(), p)),
-            Entry::Param(_) | Entry::Buffer(_) | Entry::Mode(_) => {}
+            Entry::Param(_) | Entry::Buffer(_) | Entry::Mode(_) | Entry::Random(_) => {}
         });
         out
     }
@@ -82,7 +84,17 @@ pub trait Module {
         let mut out = vec![];
         self.for_each(&mut |name, entry| match entry {
             Entry::Buffer(b) => out.push((name.to_string(), b)),
-            Entry::Param(_) | Entry::Mode(_) => {}
+            Entry::Param(_) | Entry::Mode(_) | Entry::Random(_) => {}
+        });
+        out
+    }
+
+    /// The random streams and their names, in order of declaration.
+    fn randoms(&self) -> Vec<(String, &Random)> {
+        let mut out = vec![];
+        self.for_each(&mut |name, entry| match entry {
+            Entry::Random(r) => out.push((name.to_string(), r)),
+            Entry::Param(_) | Entry::Buffer(_) | Entry::Mode(_) => {}
         });
         out
     }
@@ -106,7 +118,7 @@ pub trait Module {
     fn set_training(&self, training: bool) {
         self.for_each(&mut |_, entry| match entry {
             Entry::Mode(mode) => mode.set_training(training),
-            Entry::Param(_) | Entry::Buffer(_) => {}
+            Entry::Param(_) | Entry::Buffer(_) | Entry::Random(_) => {}
         });
     }
 
@@ -163,6 +175,12 @@ impl Module for Buffer {
 impl Module for Mode {
     fn visit<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, Entry<'a>)) {
         f(path, Entry::Mode(self));
+    }
+}
+
+impl Module for Random {
+    fn visit<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, Entry<'a>)) {
+        f(path, Entry::Random(self));
     }
 }
 

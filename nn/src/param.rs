@@ -3,7 +3,7 @@
 use autograd::Var;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use tensor::{DType, Device, Error, Result, Shape, Tensor};
+use tensor::{DType, Device, Error, Generator, Result, Shape, Tensor};
 
 /// A trainable tensor. The model reads it, the optimizer replaces its value; clones share both.
 ///
@@ -195,6 +195,22 @@ impl Mode {
     /// Switches it.
     pub fn set_training(&self, training: bool) {
         self.0.store(training, Ordering::Relaxed);
+    }
+}
+
+/// The random stream of a module that draws in training: a checkpoint keeps it. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Random(Arc<Mutex<Generator>>);
+
+impl Random {
+    /// The stream of a generator.
+    pub fn new(generator: Generator) -> Random {
+        Random(Arc::new(Mutex::new(generator)))
+    }
+
+    /// The generator, to draw from.
+    pub fn generator(&self) -> MutexGuard<'_, Generator> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -25,11 +25,13 @@ pub struct TrainState {
 const MODEL: &str = "model.";
 const OPTIMIZER: &str = "optimizer.";
 const EXTRA: &str = "extra.";
+/// Seed and offset of each of the model's random streams.
+const RANDOM: &str = "random.";
 /// Epoch, step, the loader's epoch and batch, the global generator's seed and offset.
 const POSITION: &str = "position";
 const POSITIONS: usize = 6;
 
-/// Writes model, optimizer, position and the global generator to one safetensors file, which appears complete or not at
+/// Writes model with its random streams, optimizer, position and the global generator to one safetensors file, which appears complete or not at
 /// all. A run that goes on from it ends in the same bytes as one that was never interrupted.
 ///
 /// # Errors
@@ -46,6 +48,9 @@ pub fn save_checkpoint<M: Module + ?Sized>(
     let mut tensors: BTreeMap<String, Tensor> = prefixed(MODEL, state_dict(model)).collect();
     tensors.extend(prefixed(OPTIMIZER, optimizer.state()?));
     tensors.extend(prefixed(EXTRA, state.extra.clone()));
+    for (name, random) in model.randoms() {
+        tensors.insert(format!("{RANDOM}{name}"), stream(&random.generator())?);
+    }
     let (seed, offset) = {
         let generator = Generator::global();
         (generator.seed(), generator.offset())
@@ -93,9 +98,23 @@ pub fn load_checkpoint<M: Module + ?Sized>(
     let model_archive = archive.only(|name| name.starts_with(MODEL));
     let places = places(model);
     let (values, _) = fit::fit(&places, &model_archive, path, &options)?;
-    let extra = part(EXTRA)?;
+    let (extra, randoms) = (part(EXTRA)?, part(RANDOM)?);
+    let mut streams = vec![];
+    for (name, random) in model.randoms() {
+        let stored = randoms.get(&name).and_then(|t| t.to_vec::<i64>().ok());
+        let Some(&[seed, offset]) = stored.as_deref() else {
+            return Err(Error::file(path, format!("has no random stream for {name}")));
+        };
+        streams.push((random, Generator::resume(seed as u64, offset as u64)));
+    }
     optimizer.load_state(&part(OPTIMIZER)?).map_err(|e| Error::file(path, e))?;
     values.into_iter().try_for_each(|(place, value)| place.set(value))?;
+    streams.into_iter().for_each(|(random, stream)| *random.generator() = stream);
     *Generator::global() = Generator::resume(seed, offset);
     Ok(TrainState { epoch, step, loader: LoaderState { epoch: loader_epoch, batch }, extra })
+}
+
+/// Seed and offset, as the bits of `int64`.
+fn stream(generator: &Generator) -> Result<Tensor> {
+    Tensor::from_slice(&[generator.seed() as i64, generator.offset() as i64], [2], &Device::cpu())
 }

@@ -149,7 +149,7 @@ pub(crate) fn places<M: Module + ?Sized>(model: &M) -> Vec<Place<'_>> {
         let target = match entry {
             Entry::Param(param) => Target::Param(param),
             Entry::Buffer(buffer) => Target::Buffer(buffer),
-            Entry::Mode(_) => return,
+            Entry::Mode(_) | Entry::Random(_) => return,
         };
         let same = |place: &&mut Place| match (&place.target, &target) {
             (Target::Param(a), Target::Param(b)) => a.is(b),

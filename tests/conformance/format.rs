@@ -123,6 +123,11 @@ impl Args {
         }
     }
 
+    /// A list of numbers.
+    pub(crate) fn list_of_f64(&self, key: &str) -> Option<Vec<f64>> {
+        self.get(key)?.as_array()?.iter().map(number).collect()
+    }
+
     /// The arguments nested under `key`.
     pub(crate) fn nested(&self, key: &str) -> Args {
         Args(self.0.get(key).cloned().unwrap_or(Value::Null))

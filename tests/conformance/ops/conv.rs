@@ -1,4 +1,4 @@
-//! Convolution, pooling and layer norm.
+//! Convolution and pooling.
 
 use super::elementwise::ops;
 use super::{Answer, Failure, Inputs, Op, Value, sizes};
@@ -7,13 +7,14 @@ use tensor::{Conv, Pool};
 
 pub(super) fn lookup(name: &str) -> Option<Op> {
     ops! { name;
-        "conv1d" => |i, a| i.x().conv1d(i.get("weight"), i.opt("bias"), &conv(a)?);
-        "conv2d" => |i, a| i.x().conv2d(i.get("weight"), i.opt("bias"), &conv(a)?);
-        "conv3d" => |i, a| i.x().conv3d(i.get("weight"), i.opt("bias"), &conv(a)?);
+        "conv1d" => |i, a| padded(i, a)?.conv1d(i.get("weight"), i.opt("bias"), &conv(a)?);
+        "conv2d" => |i, a| padded(i, a)?.conv2d(i.get("weight"), i.opt("bias"), &conv(a)?);
+        "conv3d" => |i, a| padded(i, a)?.conv3d(i.get("weight"), i.opt("bias"), &conv(a)?);
         "conv_transpose1d" | "conv_transpose2d" | "conv_transpose3d" => |i, a| {
             i.x().conv_transpose(i.get("weight"), i.opt("bias"), &conv(a)?, spatial(a, "output_padding")?)
         };
         "avg_pool1d" | "avg_pool2d" | "avg_pool3d" => |i, a| match a.get("divisor") {
+            None if a.ints("kernel").len() == 2 => Ok(i.x().avg_pool2d(pool(a)?)?),
             None => planes(i.x(), a.ints("kernel").len(), |x| Ok(x.avg_pool(pool(a)?)?)),
             Some(_) => Err(Failure::NotCovered("avg_pool divisor".into())),
         };
@@ -21,9 +22,6 @@ pub(super) fn lookup(name: &str) -> Option<Op> {
         "adaptive_avg_pool1d" | "adaptive_avg_pool3d" => |i, a| {
             let dims = a.ints("output_size").len();
             planes(i.x(), dims, |x| Ok(x.adaptive_avg_pool(spatial(a, "output_size")?)?))
-        };
-        "layer_norm" => |i, a| {
-            i.x().layer_norm(&sizes(&a.ints("normalized_shape"))?, i.opt("weight"), i.opt("bias"), a.f64("eps"))
         };
     }
     .or(match name {
@@ -65,12 +63,25 @@ fn spatial(args: &Args, key: &str) -> Result<[usize; 3], Failure> {
     Ok(std::array::from_fn(|i| given[i.min(given.len() - 1)]))
 }
 
-fn conv(args: &Args) -> Result<Conv, Failure> {
-    if args.opt_ints("padding").is_none() {
-        return Err(Failure::NotCovered(format!("conv padding {}", args.str("padding"))));
+/// The input, with the zeros that the padding `same` puts around it: one more behind than before where they are odd.
+fn padded(i: &Inputs, a: &Args) -> Result<Value, Failure> {
+    if a.get("padding").is_none_or(|padding| padding != "same") {
+        return Ok(i.x().clone());
     }
+    if a.ints("stride").iter().any(|&stride| stride != 1) {
+        return Err(Failure::Unsayable);
+    }
+    let (kernel, dilation) = (&i.get("weight").dims()[2..], spatial(a, "dilation")?);
+    let zeros = |d: usize| (dilation[d] * kernel[d].saturating_sub(1)) as isize;
+    let pads = (0..kernel.len()).rev().flat_map(|d| [zeros(d) / 2, zeros(d) - zeros(d) / 2]);
+    Ok(i.x().pad(&pads.collect::<Vec<_>>(), 0)?)
+}
+
+fn conv(args: &Args) -> Result<Conv, Failure> {
     let groups = usize::try_from(args.int("groups"))?;
-    let conv = Conv::default().stride(spatial(args, "stride")?).padding(spatial(args, "padding")?);
+    let named = args.opt_ints("padding").is_none();
+    let padding = if named { [0; 3] } else { spatial(args, "padding")? };
+    let conv = Conv::default().stride(spatial(args, "stride")?).padding(padding);
     Ok(conv.dilation(spatial(args, "dilation")?).groups(groups))
 }
 

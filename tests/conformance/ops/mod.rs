@@ -3,8 +3,13 @@
 mod conv;
 mod elementwise;
 mod index;
+mod loss;
+mod norm;
 mod reduce;
+mod rnn;
+mod second;
 mod shape;
+mod train;
 
 use crate::array::{Array, Values};
 use crate::format::Args;
@@ -75,9 +80,19 @@ impl Inputs {
 
 /// The call behind an op name, if the library has one.
 pub(crate) fn lookup(name: &str) -> Option<Op> {
-    [elementwise::lookup, reduce::lookup, shape::lookup, index::lookup, conv::lookup]
-        .iter()
-        .find_map(|f| f(name))
+    let families = [
+        elementwise::lookup,
+        reduce::lookup,
+        shape::lookup,
+        index::lookup,
+        conv::lookup,
+        norm::lookup,
+        loss::lookup,
+        rnn::lookup,
+        train::lookup,
+        second::lookup,
+    ];
+    families.iter().find_map(|f| f(name))
 }
 
 /// Runs one op.

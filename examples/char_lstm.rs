@@ -109,7 +109,7 @@ fn evaluate(model: &CharLm, windows: &TextWindows) -> Result<f64> {
 
 fn train(model: &CharLm, windows: &TextWindows, held_out: &TextWindows, args: &Args) -> Result<f64> {
     let mut adam = AdamW::new(model, AdamWConfig { lr: args.lr, ..Default::default() })?;
-    let schedule = OneCycle::new(args.lr, args.steps);
+    let schedule = OneCycle::new(args.lr, args.steps)?;
     let (start, mut bits) = (Instant::now(), f64::NAN);
     let stretch = args.steps.div_ceil(10).max(1);
     let mut step = 0;

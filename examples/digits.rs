@@ -122,7 +122,7 @@ fn predict(net: &Net, images: &Tensor) -> Result<Tensor> {
 fn train(net: &Net, data: TensorDataset, args: &Args) -> Result<()> {
     let loader = DataLoader::new(data, args.batch_size as usize).shuffle(args.seed);
     let mut adam = AdamW::new(net, AdamWConfig { lr: args.lr, ..Default::default() })?;
-    let schedule = OneCycle::new(args.lr, args.epochs * loader.len() as u64);
+    let schedule = OneCycle::new(args.lr, args.epochs * loader.len() as u64)?;
     let mut generator = Generator::new(args.seed);
     let mut step = 0;
     for epoch in 1..=args.epochs {

@@ -4,6 +4,7 @@
 //! Before each step: `optimizer.set_lr(schedule.lr(step))`.
 
 use std::f64::consts::PI;
+use tensor::{Error, Result};
 
 /// The learning rate at each step. Closures are schedules too.
 ///
@@ -170,8 +171,14 @@ pub struct OneCycle {
 
 impl OneCycle {
     /// With PyTorch's defaults.
-    pub fn new(max_lr: f64, total_steps: u64) -> OneCycle {
-        OneCycle {
+    ///
+    /// # Errors
+    /// Without steps.
+    pub fn new(max_lr: f64, total_steps: u64) -> Result<OneCycle> {
+        if total_steps == 0 {
+            return Err(Error::argument("OneCycle", "a cycle has at least one step"));
+        }
+        Ok(OneCycle {
             max_lr,
             total_steps,
             pct_start: 0.3,
@@ -179,7 +186,7 @@ impl OneCycle {
             div_factor: 25.0,
             final_div_factor: 1e4,
             three_phase: false,
-        }
+        })
     }
 }
 

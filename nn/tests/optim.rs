@@ -249,7 +249,7 @@ fn schedules_give_the_recorded_rates() {
                 div_factor: number("div_factor", 25.0),
                 final_div_factor: number("final_div_factor", 1e4),
                 three_phase: hyper["three_phase"] == true,
-                ..OneCycle::new(number("max_lr", 0.0), whole("total_steps"))
+                ..OneCycle::new(number("max_lr", 0.0), whole("total_steps")).unwrap()
             }),
             "plateau" => {
                 let much = number("threshold", 1e-4);

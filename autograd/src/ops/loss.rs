@@ -50,7 +50,7 @@ impl Var {
     /// classes `[n]` (`[]`, `[n, d…]`) or, as floats of the shape of the logits, class probabilities.
     ///
     /// # Errors
-    /// Shapes that do not fit, a class out of range.
+    /// Shapes that do not fit, a class out of range, a label smoothing that is no share.
     pub fn cross_entropy(&self, target: &Tensor) -> Result<Var> {
         self.cross_entropy_with(target, &ClassLoss::default())
     }
@@ -58,6 +58,10 @@ impl Var {
     /// As [`cross_entropy`](Self::cross_entropy), with options.
     pub fn cross_entropy_with(&self, target: &Tensor, options: &ClassLoss) -> Result<Var> {
         let dim = self.class_dim("cross_entropy")?;
+        if !(0.0..=1.0).contains(&options.label_smoothing) {
+            let message = format!("label_smoothing lies within 0 and 1, got {}", options.label_smoothing);
+            return Err(Error::argument("cross_entropy", message));
+        }
         let log_p = self.log_softmax(dim)?;
         if target.dtype().is_float() {
             return log_p.class_probabilities(target, dim, options);
@@ -229,8 +233,19 @@ impl Var {
     }
 
     /// `-(y · log x + (1 - y) · log(1 - x))` for probabilities `x`, times `weight`; logarithms are at least -100.
+    ///
+    /// # Errors
+    /// If an `x` is no probability.
     pub fn bce_loss(&self, target: &Var, weight: Option<&Tensor>, reduction: Reduction) -> Result<Var> {
         self.check_target("bce_loss", target)?;
+        if self.numel() > 0 {
+            let (low, high) = (self.value().amin(.., false)?.item()?, self.value().amax(.., false)?.item()?);
+            // NaN is neither.
+            if !(low >= 0.0 && high <= 1.0) {
+                let message = format!("probabilities lie within 0 and 1, got {low} to {high}");
+                return Err(Error::argument("bce_loss", message).hint("bce_with_logits_loss takes logits"));
+            }
+        }
         let log = |p: &Var| p.log()?.clamp(Some(-100.0), None);
         let complement = |p: &Var| p.neg()?.add_scalar(1.0);
         let positive = target.mul(&log(self)?)?;

@@ -169,10 +169,26 @@ impl Var {
         let size = self.numel() / (n * groups).max(1);
         let z =
             self.reshape([n, groups, size])?.layer_norm(&[size], None, None, eps)?.reshape(self.shape())?;
-        let shape = channel_shape(self);
-        let weight = weight.map(|w| w.reshape(shape)).transpose()?;
-        let bias = bias.map(|b| b.reshape(shape)).transpose()?;
-        affine(z, weight.as_ref(), bias.as_ref())
+        if weight.is_none() && bias.is_none() {
+            return Ok(z);
+        }
+        // Weight and bias of each channel are what batch normalisation does with mean 0 and variance 1.
+        let like = (self.dtype().accumulator(), self.device());
+        let (mean, var) = (Tensor::zeros([channels], like)?, Tensor::ones([channels], like)?);
+        z.batch_norm_eval(&mean, &var, weight, bias, 0.0)
+    }
+
+    /// Normalises each channel of every element of `[n, c, spatial…]` (Ulyanov et al., 2016): as many groups as channels.
+    ///
+    /// # Errors
+    /// With fewer than two elements a channel, as in [`batch_norm_training`](Self::batch_norm_training).
+    pub fn instance_norm(&self, weight: Option<&Var>, bias: Option<&Var>, eps: f64) -> Result<Var> {
+        let channels = self.check_channels("instance_norm", weight, bias)?;
+        if self.dims()[2..].iter().product::<usize>() < 2 {
+            let expected = "expected more than one value per channel";
+            return Err(Error::shape("instance_norm", self.shape(), expected));
+        }
+        self.group_norm(channels.max(1), weight, bias, eps)
     }
 
     /// `x / √(mean(x²) + eps) · weight` over the last dims (Zhang & Sennrich, 2019).

@@ -15,9 +15,7 @@ pub(super) fn lookup(name: &str) -> Option<Op> {
         "group_norm" => |i, a| {
             i.x().group_norm(usize::try_from(a.int("num_groups"))?, i.opt("weight"), i.opt("bias"), a.f64("eps"))
         };
-        "instance_norm" => |i, a| {
-            i.x().group_norm(i.x().size(1)?, i.opt("weight"), i.opt("bias"), a.f64("eps"))
-        };
+        "instance_norm" => |i, a| i.x().instance_norm(i.opt("weight"), i.opt("bias"), a.f64("eps"));
         "dropout_eval" => |i, a| {
             let dropout = Dropout::new(a.f64("p"), &mut Init::new(0))?;
             dropout.eval();

@@ -135,7 +135,7 @@ fn rates(a: &Args) -> Result<Vec<f64>, Failure> {
             total_iters: count("total_iters", 5)?,
         }),
         "one_cycle" => {
-            let cycle = OneCycle::new(hyper.f64("max_lr"), count("total_steps", steps)?);
+            let cycle = OneCycle::new(hyper.f64("max_lr"), count("total_steps", steps)?)?;
             let linear = hyper.get("anneal_strategy").is_some_and(|name| name == "linear");
             Box::new(OneCycle {
                 pct_start: number("pct_start", cycle.pct_start),

@@ -3,10 +3,10 @@
 use crate::format::{Case, Expect, Group, Output, Reference};
 use crate::judge::{Precision, Rule};
 use crate::ops::{self, Failure, Inputs};
-use autograd::{Gradients, Var};
+use gradus::autograd::{Gradients, Var};
+use gradus::tensor::Tensor;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use tensor::Tensor;
 
 /// What became of the cases of one or more groups.
 #[derive(Default)]

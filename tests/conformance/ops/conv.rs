@@ -3,7 +3,7 @@
 use super::elementwise::ops;
 use super::{Answer, Failure, Inputs, Op, Value, sizes};
 use crate::format::Args;
-use tensor::{Conv, Pool};
+use gradus::tensor::{Conv, Pool};
 
 pub(super) fn lookup(name: &str) -> Option<Op> {
     ops! { name;

@@ -2,8 +2,8 @@
 
 use super::{Answer, Inputs, Op, Value};
 use crate::format::Args;
-use tensor::op::{BinaryOp, CompareOp};
-use tensor::{DType, Tensor};
+use gradus::tensor::op::{BinaryOp, CompareOp};
+use gradus::tensor::{DType, Tensor};
 
 /// Rows `"name" => |inputs, args| result of one value`.
 macro_rules! ops {
@@ -64,7 +64,7 @@ fn truths(name: &str) -> Option<Op> {
 }
 
 /// Whether the elements of an input are other than zero.
-fn truth(inputs: &Inputs, name: &str) -> tensor::Result<Tensor> {
+fn truth(inputs: &Inputs, name: &str) -> gradus::tensor::Result<Tensor> {
     inputs.tensor(name).to_dtype(DType::Bool)
 }
 
@@ -88,12 +88,12 @@ fn with_arguments(name: &str) -> Option<Op> {
 }
 
 /// `x op value`, or `value op x`.
-fn number(x: &Value, op: BinaryOp, value: f64, reverse: bool) -> tensor::Result<Value> {
+fn number(x: &Value, op: BinaryOp, value: f64, reverse: bool) -> gradus::tensor::Result<Value> {
     if reverse { x.scalar_binary(op, value) } else { x.binary_scalar(op, value) }
 }
 
 /// `log(1 + e^(beta x)) / beta`, and `x` above the threshold: the library has that of 1 and 20.
-fn softplus(x: &Value, beta: f64, threshold: f64) -> tensor::Result<Value> {
+fn softplus(x: &Value, beta: f64, threshold: f64) -> gradus::tensor::Result<Value> {
     if (beta, threshold) == (1.0, 20.0) {
         return x.softplus();
     }

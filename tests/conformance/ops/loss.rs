@@ -3,8 +3,8 @@
 use super::elementwise::ops;
 use super::{Answer, Failure, Inputs, Op, Value};
 use crate::format::Args;
-use autograd::{ClassLoss, Reduction};
-use tensor::Tensor;
+use gradus::autograd::{ClassLoss, Reduction};
+use gradus::tensor::Tensor;
 
 pub(super) fn lookup(name: &str) -> Option<Op> {
     ops! { name;

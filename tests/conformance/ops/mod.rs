@@ -14,8 +14,8 @@ mod train;
 use crate::array::{Array, Values};
 use crate::format::Args;
 use crate::judge::Precision;
-use autograd::Var;
-use tensor::{DType, Device, Error, Tensor};
+use gradus::autograd::Var;
+use gradus::tensor::{DType, Device, Error, Tensor};
 
 /// What an op is replayed on.
 pub(crate) type Value = Var;

@@ -3,8 +3,8 @@
 use super::elementwise::ops;
 use super::{Answer, Failure, Inputs, Op, Value, sizes};
 use crate::format::Args;
-use nn::{BatchNorm, Dropout, Forward, Init, Module};
-use tensor::Tensor;
+use gradus::nn::{BatchNorm, Dropout, Forward, Init, Module};
+use gradus::tensor::Tensor;
 
 pub(super) fn lookup(name: &str) -> Option<Op> {
     ops! { name;

@@ -3,7 +3,7 @@
 use super::elementwise::ops;
 use super::{Answer, Inputs, Op, Value, dim, signed};
 use crate::format::Args;
-use tensor::Dims;
+use gradus::tensor::Dims;
 
 /// The dims of a reduction: all of them when the record says null.
 fn dims(args: &Args) -> Dims {

@@ -2,9 +2,9 @@
 
 use super::{Answer, Failure, Inputs, Op, Value};
 use crate::format::Args;
-use autograd::{Backward, RnnVars};
-use nn::{Gru, Init, Lstm, LstmState, Module, Rnn, RnnConfig};
-use tensor::{RnnKind, RnnSpec};
+use gradus::autograd::{Backward, RnnVars};
+use gradus::nn::{Gru, Init, Lstm, LstmState, Module, Rnn, RnnConfig};
+use gradus::tensor::{RnnKind, RnnSpec};
 
 pub(super) fn lookup(name: &str) -> Option<Op> {
     match name {
@@ -116,6 +116,6 @@ fn cell(kind: RnnKind, i: &Inputs) -> Answer {
         bias_ih: i.opt("bias_ih").cloned(),
         bias_hh: i.opt("bias_hh").cloned(),
     };
-    let result = autograd::rnn(RnnSpec { kind, reverse: false }, &vars)?;
+    let result = gradus::autograd::rnn(RnnSpec { kind, reverse: false }, &vars)?;
     Ok([result.h_n].into_iter().chain(result.c_n).collect())
 }

@@ -4,7 +4,7 @@ use super::{Answer, Inputs, Op, Value};
 use crate::format::Args;
 use crate::generate::Generated;
 use crate::judge::Precision;
-use autograd::{Backward, grad};
+use gradus::autograd::{Backward, grad};
 
 pub(super) fn lookup(name: &str) -> Option<Op> {
     (name == "second_order").then_some(second_order as Op)
@@ -27,7 +27,7 @@ fn second_order(i: &Inputs, a: &Args) -> Answer {
 }
 
 /// `<y, c>` with the generated direction `c` of a seed, which is exact in float32.
-fn dot(y: &Value, seed: i64) -> tensor::Result<Value> {
+fn dot(y: &Value, seed: i64) -> gradus::tensor::Result<Value> {
     let c = super::upload(&Generated::unit(seed as u64, y.dims()).array(), Precision::F32)?;
     y.mul(&c.to_dtype(y.dtype())?.into())?.sum_all()
 }

@@ -3,7 +3,7 @@
 use super::elementwise::ops;
 use super::{Answer, Failure, Inputs, Op, Value, dim, signed, sizes};
 use crate::format::Args;
-use tensor::{DType, Device, Tensor};
+use gradus::tensor::{DType, Device, Tensor};
 
 pub(super) fn lookup(name: &str) -> Option<Op> {
     ops! { name;

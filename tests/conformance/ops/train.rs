@@ -2,17 +2,17 @@
 
 use super::{Answer, Failure, Inputs, Op, Value};
 use crate::format::Args;
-use autograd::Gradients;
-use nn::optim::{
+use gradus::autograd::Gradients;
+use gradus::nn::optim::{
     AdaGrad, AdaGradConfig, Adam, AdamConfig, AdamW, AdamWConfig, Optimizer, RmsProp, RmsPropConfig, Sgd,
     SgdConfig,
 };
-use nn::schedule::{
+use gradus::nn::schedule::{
     Anneal, CosineAnnealing, Exponential, Goal, LinearLr, MultiStep, OneCycle, ReduceLrOnPlateau, Schedule,
     StepLr, Threshold,
 };
-use nn::{Param, clip_grad_norm, clip_grad_value};
-use tensor::{Device, Tensor};
+use gradus::nn::{Param, clip_grad_norm, clip_grad_value};
+use gradus::tensor::{Device, Tensor};
 
 pub(super) fn lookup(name: &str) -> Option<Op> {
     match name {

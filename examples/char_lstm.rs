@@ -44,6 +44,9 @@ struct Args {
     /// cpu, or cuda:0 if built with --features cuda
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// Write with the weights of this file instead of training; text, layers and units are those it was trained with
+    #[arg(long)]
+    load: Option<PathBuf>,
     /// Where the trained weights go
     #[arg(long, default_value = "char_lstm.safetensors")]
     output: PathBuf,
@@ -186,6 +189,11 @@ fn run(args: &Args) -> Result<()> {
 
     let model = CharLm::new(vocab.len(), args, &mut Init::new(args.seed).device(&device))?;
     println!("{} characters, {} distinct; {} parameters", tokens.len(), vocab.len(), model.num_params());
+    if let Some(path) = &args.load {
+        gradus::load(&model, path)?;
+        println!("\n{}", generate(&model, &vocab, args, &device)?);
+        return Ok(());
+    }
     let bits = train(&model, &windows, &held_out, args)?;
 
     gradus::save(&model, &args.output)?;

@@ -16,7 +16,8 @@ use std::time::Instant;
 /// Train a CNN on handwritten digits.
 #[derive(Parser)]
 struct Args {
-    /// Folder with MNIST-format idx or idx.gz files, instead of the digits that ship with the example
+    /// Folder with MNIST-format idx or idx.gz files, or a CSV file of 64 pixels (0..16) and the digit, instead of the
+    /// digits that ship with the example
     #[arg(long)]
     data: Option<PathBuf>,
     /// Passes over the training images
@@ -34,6 +35,9 @@ struct Args {
     /// cpu, or cuda:0 if built with --features cuda
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// Judge the weights of this file instead of training
+    #[arg(long)]
+    load: Option<PathBuf>,
     /// Where the trained weights go
     #[arg(long, default_value = "digits.safetensors")]
     output: PathBuf,
@@ -84,7 +88,7 @@ impl Forward for Net {
 
 /// Training and test images `[n, 1, s, s]` in 0..1, and their digits.
 fn load_data(args: &Args, device: &Device) -> Result<(TensorDataset, TensorDataset)> {
-    if let Some(dir) = &args.data {
+    if let Some(dir) = args.data.as_ref().filter(|path| !path.is_file()) {
         let test = mnist_part(dir, "t10k", device)?;
         // Without the files to train on, nine tenths of the test file serve.
         let has_train =
@@ -94,8 +98,14 @@ fn load_data(args: &Args, device: &Device) -> Result<(TensorDataset, TensorDatas
             false => test.split_at(test.len() * 9 / 10),
         };
     }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/digits.csv.gz");
-    let table = read_csv(path, &CsvOptions::default(), device)?.dataset(64)?;
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/digits.csv.gz");
+    let path = args.data.clone().unwrap_or_else(|| shipped.into());
+    let table = read_csv(&path, &CsvOptions::default(), device)?;
+    if table.values.size(1)? != 65 {
+        let message = format!("has {} columns, expected 64 pixels and the digit", table.values.size(1)?);
+        return Err(gradus::Error::file(&path, message));
+    }
+    let table = table.dataset(64).map_err(|e| gradus::Error::file(&path, e))?;
     let images = table.inputs().div_scalar(16.0)?.reshape([table.len(), 1, 8, 8])?;
     // A fixed split, whatever the seed of the training: 1,437 to learn from, 360 to judge by.
     TensorDataset::new(images, table.labels().clone())?.random_split(1437.0 / 1797.0, 0)
@@ -108,15 +118,11 @@ fn jittered(images: &Var, generator: &mut Generator) -> Result<Var> {
     framed.narrow(2, generator.below(3), h)?.narrow(3, generator.below(3), w)
 }
 
-/// The class of each image, in batches.
+/// The probability of each class for each image, `[n, 10]`, computed in batches.
 fn predict(net: &Net, images: &Tensor) -> Result<Tensor> {
     net.eval();
-    let logits = images
-        .split(256, 0)?
-        .iter()
-        .map(|x| Ok(net.forward(&x.into())?.into_value()))
-        .collect::<Result<Vec<_>>>()?;
-    Tensor::cat(&logits, 0)?.argmax(1, false)
+    let logits = |x: &Tensor| Ok(net.forward(&x.into())?.into_value());
+    Tensor::cat(&images.split(256, 0)?.iter().map(logits).collect::<Result<Vec<_>>>()?, 0)?.softmax(1)
 }
 
 fn train(net: &Net, data: TensorDataset, args: &Args) -> Result<()> {
@@ -149,23 +155,27 @@ fn train(net: &Net, data: TensorDataset, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// A few images that were misread, side by side.
-fn draw_misread(images: &Tensor, labels: &[i64], predicted: &[i64]) -> Result<()> {
-    let misread: Vec<usize> = (0..labels.len()).filter(|&i| labels[i] != predicted[i]).take(3).collect();
-    if misread.is_empty() {
-        println!("none was misread");
-        return Ok(());
-    }
+/// Side by side, a few images that were misread; if there are none, those whose reading was least sure.
+fn draw_hardest(images: &Tensor, labels: &[i64], odds: &Tensor) -> Result<()> {
+    let (sure, read) = odds.max(1, false)?;
+    let (sure, read) = (sure.to_vec::<f32>()?, read.to_vec::<i64>()?);
+    let mut hardest: Vec<usize> = (0..labels.len()).collect();
+    hardest.sort_by(|&a, &b| {
+        (labels[a] == read[a]).cmp(&(labels[b] == read[b])).then(sure[a].total_cmp(&sure[b]))
+    });
+    let misread = labels.iter().zip(&read).filter(|(label, read)| label != read).count();
+    hardest.truncate(if misread == 0 { 3 } else { misread.min(3) });
+    println!("{misread} misread{}", if misread == 0 { "; the least sure readings were" } else { "" });
     let titles: Vec<String> =
-        misread.iter().map(|&i| format!("{} read as {}", labels[i], predicted[i])).collect();
+        hardest.iter().map(|&i| format!("{} as {}, {:.0} %", labels[i], read[i], 100.0 * sure[i])).collect();
     // Large images are drawn at half their size, to fit side by side.
     let images = if images.size(3)? > 16 { images.avg_pool2d(2)? } else { images.clone() };
     let side = images.size(3)?;
-    let pictures = misread
+    let pictures = hardest
         .iter()
         .map(|&i| images.select(0, i as isize)?.flatten(0)?.to_vec::<f32>())
         .collect::<Result<Vec<_>>>()?;
-    let width = (2 * side).max(12);
+    let width = (2 * side).max(14);
     println!("{}", titles.iter().map(|t| format!("{t:width$}  ")).collect::<String>());
     for row in 0..images.size(2)? {
         let shade = |x: &f32| [" ", "░", "▒", "▓", "█"][(x * 4.0).round().clamp(0.0, 4.0) as usize].repeat(2);
@@ -187,22 +197,30 @@ fn run(args: &Args) -> Result<()> {
         test_data.len(),
         net.num_params()
     );
-    let start = Instant::now();
-    train(&net, train_data, args)?;
-    println!("trained in {:.1} s", start.elapsed().as_secs_f64());
+    match &args.load {
+        Some(path) => gradus::load(&net, path)?,
+        None => {
+            let start = Instant::now();
+            train(&net, train_data, args)?;
+            println!("trained in {:.1} s", start.elapsed().as_secs_f64());
+        }
+    }
 
-    let predicted = predict(&net, &images)?;
+    let odds = predict(&net, &images)?;
     let mut matrix = ConfusionMatrix::new(10);
-    matrix.count(&predicted.to_vec()?, &labels.to_vec()?)?;
+    matrix.add(&odds, &labels)?;
     println!("\nconfusion matrix of the test images\n{matrix}\n");
-    draw_misread(&images, &labels.to_vec()?, &predicted.to_vec()?)?;
+    draw_hardest(&images, &labels.to_vec()?, &odds)?;
 
+    if args.load.is_some() {
+        println!("\ntest accuracy: {:.4}", matrix.accuracy());
+        return Ok(());
+    }
     gradus::save(&net, &args.output)?;
     let again = Net::new(size, &mut Init::new(args.seed + 1).device(&device))?;
     gradus::load(&again, &args.output)?;
-    let identical = predict(&again, &images)?.to_vec::<i64>()? == predicted.to_vec::<i64>()?;
     println!("\ntest accuracy: {:.4}", matrix.accuracy());
-    if !identical {
+    if predict(&again, &images)?.to_vec::<f32>()? != odds.to_vec::<f32>()? {
         return Err(gradus::Error::file(&args.output, "the reloaded network predicts differently"));
     }
     println!("saved {}; reloaded: predictions identical", args.output.display());

@@ -18,9 +18,14 @@ pub trait Scalar: bytemuck::Pod + Send + Sync + PartialEq + PartialOrd + Default
 }
 
 /// One byte that holds 0 or 1: how a bool lies in memory.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 #[repr(transparent)]
 pub struct Bool(pub u8);
+
+// SAFETY: it is a byte, and of a byte all bit patterns are valid, zero among them.
+unsafe impl bytemuck::Zeroable for Bool {}
+// SAFETY: as above; it has no padding and is Copy.
+unsafe impl bytemuck::Pod for Bool {}
 
 /// What sort of number a dtype holds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -4,7 +4,7 @@
 
 use safetensors::tensor::{Dtype, Metadata, View};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use tensor::{DType, Device, Error, Result, Shape, Tensor};
 
 /// What goes wrong inside a file, without its name.
@@ -156,7 +156,7 @@ pub(super) fn serialize(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
         views.push((name, Bytes { dtype: stored_as(tensor.dtype()), shape: tensor.shape(), bytes }));
     }
     // One entry alone: the order of several would differ from run to run.
-    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+    let metadata = [("format".to_string(), "pt".to_string())].into_iter().collect();
     safetensors::tensor::serialize(views.iter().map(|(name, view)| (name, view)), Some(metadata))
         .map_err(|e| Error::argument("save", e.to_string()))
 }

@@ -10,7 +10,7 @@ use crate::cpu::threads::{SharedMut, parallel_chunks_mut, parallel_for};
 use crate::cpu::walk::GRAIN;
 use crate::cpu::wide::{Wide, Widened};
 use crate::op::Real;
-use crate::{Result, Scalar, Tensor, composed, match_float};
+use crate::{DType, Result, Scalar, Tensor, composed, match_float};
 
 /// Elements of a plane below which the composed form is taken.
 const SMALL: usize = 16;
@@ -134,7 +134,12 @@ pub(crate) fn batch_norm_backward(
     training: bool,
 ) -> Result<(Tensor, Tensor, Tensor)> {
     let Some(planes) = Planes::new(x) else {
-        return composed::batch_norm_backward(grad, x, mean, rstd, weight, training);
+        // In doubles, like the sums of the fused form.
+        let wide = |t: &Tensor| t.to_dtype(DType::F64);
+        let weight = weight.map(wide).transpose()?;
+        let [g, z, mean, rstd] = [wide(grad)?, wide(x)?, wide(mean)?, wide(rstd)?];
+        let (dx, dw, db) = composed::batch_norm_backward(&g, &z, &mean, &rstd, weight.as_ref(), training)?;
+        return Ok((dx.to_dtype(x.dtype())?, dw.to_dtype(x.dtype())?, db.to_dtype(x.dtype())?));
     };
     let (grad, x, isa, c) = (contiguous(grad)?, contiguous(x)?, isa(), planes.c);
     match_float!("batch_norm", x.dtype(), T => {
@@ -145,7 +150,7 @@ pub(crate) fn batch_norm_backward(
         let shares = planes.shares(|k, at| {
             let (mut wide_g, mut wide_x) = (Widened::<T>::new(), Widened::<T>::new());
             let (g, x) = (wide_g.view(&g[at.clone()]), wide_x.view(&data[at]));
-            kernels::channel_sums(isa, g, x, mean[k], rstd[k]).map(Scalar::to_f64)
+            kernels::channel_sums(isa, g, x, mean[k], rstd[k])
         });
         // (Σ g, Σ g · z) of each channel.
         let totals = planes.totals(&shares, |a: [f64; 2], b| [a[0] + b[0], a[1] + b[1]]);

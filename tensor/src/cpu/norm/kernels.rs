@@ -1,6 +1,7 @@
 //! The loops of normalisation over one row or one stretch of a channel.
 
 use super::Moments;
+use crate::Scalar;
 use crate::cpu::wide::{WideFloat, dispatch};
 
 /// Partial sums that a run of elements is spread over.
@@ -122,11 +123,11 @@ dispatch! {
 }
 
 dispatch! {
-    /// `(Σ g, Σ g · z)` with `z = (x - mean) · rstd`.
-    pub(super) fn channel_sums<A: WideFloat>(g: &[A], x: &[A], mean: A, rstd: A) -> [A; 2] {
+    /// `(Σ g, Σ g · z)` with `z = (x - mean) · rstd`, in doubles as PyTorch has it: these sums often cancel.
+    pub(super) fn channel_sums<A: WideFloat>(g: &[A], x: &[A], mean: A, rstd: A) -> [f64; 2] {
         let n = g.len();
         let x = &x[..n];
-        sums(n, |i| [g[i], g[i] * ((x[i] - mean) * rstd)])
+        sums(n, |i| [g[i], g[i] * ((x[i] - mean) * rstd)].map(Scalar::to_f64))
     }
 }
 

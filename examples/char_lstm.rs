@@ -4,7 +4,6 @@
 //! which ships in `examples/data`.
 
 use clap::Parser;
-use gradus::nn::clip_grad_norm;
 use gradus::nn::data::{CharVocab, TextWindows, read_text};
 use gradus::nn::progress::EpochBar;
 use gradus::nn::schedule::{OneCycle, Schedule};

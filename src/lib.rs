@@ -38,12 +38,12 @@ pub use tensor::{
 /// What most programs use.
 pub mod prelude {
     pub use crate::{device, load, module, save};
-    pub use autograd::{Gradients, Reduction, Var, no_grad};
+    pub use autograd::{Backward, Gradients, Reduction, Var, grad, no_grad};
     pub use nn::data::{DataLoader, Dataset, TensorDataset};
     pub use nn::optim::{Adam, AdamConfig, AdamW, AdamWConfig, Optimizer, Sgd, SgdConfig};
     pub use nn::{
-        BatchNorm2d, Conv2d, Dropout, Embedding, Forward, Gru, Init, LayerNorm, Linear, Lstm, LstmState,
-        Module, Param, Rnn, RnnConfig, Sequential,
+        BatchNorm1d, BatchNorm2d, Conv1d, Conv2d, Dropout, Embedding, Flatten, Forward, Gru, Init, LayerNorm,
+        Linear, Lstm, LstmState, MaxPool2d, Module, Param, Relu, Rnn, RnnConfig, Sequential, clip_grad_norm,
     };
     pub use tensor::{Conv, DType, Device, Error, Generator, Pool, Result, Shape, Tensor, manual_seed};
 }

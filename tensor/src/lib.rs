@@ -31,6 +31,7 @@ mod tensor;
 pub mod testing;
 
 pub use crate::backend::{Backend, Distribution};
+pub use crate::cpu::f32_mode::{F32Mode, UnknownF32Mode, f32_mode, set_f32_mode, with_f32_mode};
 pub use crate::cpu::memory::MemoryStats;
 pub use crate::device::{Device, Options};
 pub use crate::dtype::{Bool, DType, Element, Kind, Number, Scalar};

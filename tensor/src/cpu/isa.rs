@@ -16,10 +16,13 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512 F, BW, VL and DQ.
     Avx512,
+    /// AVX-512 and the matrix tiles AMX-TILE, AMX-BF16 and AMX-INT8, on Linux: they multiply matrices as
+    /// [`F32Mode`](crate::F32Mode) says, and everything else is as on the level before.
+    Amx,
 }
 
 impl Isa {
-    const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+    const ALL: [Isa; 4] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Amx];
 
     /// The name that [`FromStr`] reads and `GRADUS_ISA` takes.
     pub fn name(self) -> &'static str {
@@ -27,6 +30,7 @@ impl Isa {
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Amx => "amx",
         }
     }
 }
@@ -39,7 +43,7 @@ impl fmt::Display for Isa {
 
 /// The error of parsing an [`Isa`]: no level has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("isa: no level is named {0:?}; the levels are portable, avx2 and avx512")]
+#[error("isa: no level is named {0:?}; the levels are portable, avx2, avx512 and amx")]
 pub struct UnknownIsa(pub String);
 
 impl FromStr for Isa {
@@ -62,7 +66,7 @@ pub fn available() -> &'static [Isa] {
 /// The level that kernels called from this thread use now.
 ///
 /// It is the best [`available`] one, or a lower one named by the environment variable `GRADUS_ISA`
-/// (`portable`, `avx2`, `avx512`; anything else is ignored), or the one set by [`with_isa`].
+/// (`portable`, `avx2`, `avx512`, `amx`; anything else is ignored), or the one set by [`with_isa`].
 pub fn isa() -> Isa {
     static DEFAULT: OnceLock<Isa> = OnceLock::new();
     OVERRIDE.get().unwrap_or_else(|| *DEFAULT.get_or_init(|| default_isa(std::env::var("GRADUS_ISA").ok())))
@@ -107,8 +111,40 @@ fn detect() -> Isa {
     match (avx2, avx512) {
         (false, _) => Isa::Portable,
         (true, false) => Isa::Avx2,
+        (true, true) if tiles() => Isa::Amx,
         (true, true) => Isa::Avx512,
     }
+}
+
+/// Whether the processor has tiles and the system lets this process use them.
+///
+/// Their 8 KiB of registers are saved only for processes that have asked for it, once for all threads.
+#[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+fn tiles() -> bool {
+    use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+
+    const ASK_FOR_STATE: libc::c_ulong = 0x1023;
+    const TILE_DATA: libc::c_ulong = 18;
+    const BF16: u32 = 1 << 22;
+    const TILE: u32 = 1 << 24;
+    const INT8: u32 = 1 << 25;
+    const OSXSAVE: u32 = 1 << 27;
+    // The system saves tiles on a switch of tasks: their configuration and their data.
+    const SAVED: u64 = 3 << 17;
+
+    let features = BF16 | TILE | INT8;
+    if __cpuid(0).eax < 7 || __cpuid(1).ecx & OSXSAVE == 0 || __cpuid_count(7, 0).edx & features != features {
+        return false;
+    }
+    // SAFETY: OSXSAVE says that the instruction exists; register 0 always does.
+    let saved = unsafe { _xgetbv(0) };
+    // SAFETY: the call takes two numbers and touches no memory of this process.
+    saved & SAVED == SAVED && unsafe { libc::syscall(libc::SYS_arch_prctl, ASK_FOR_STATE, TILE_DATA) } == 0
+}
+
+#[cfg(all(target_arch = "x86_64", any(not(target_os = "linux"), miri)))]
+fn tiles() -> bool {
+    false
 }
 
 #[cfg(not(target_arch = "x86_64"))]

@@ -3,6 +3,7 @@
 pub(crate) mod conv;
 mod copy;
 mod elementwise;
+pub(crate) mod f32_mode;
 pub mod gemm;
 mod index;
 pub mod isa;

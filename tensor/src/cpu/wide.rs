@@ -175,9 +175,9 @@ macro_rules! dispatch {
                 $crate::cpu::isa::Isa::Avx2 => unsafe { avx2$(::<$($G),+>)?($($arg),+) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                $crate::cpu::isa::Isa::Avx512 => unsafe { avx512$(::<$($G),+>)?($($arg),+) },
+                $crate::cpu::isa::Isa::Avx512 | $crate::cpu::isa::Isa::Amx => unsafe { avx512$(::<$($G),+>)?($($arg),+) },
                 #[cfg(not(target_arch = "x86_64"))]
-                $crate::cpu::isa::Isa::Avx2 | $crate::cpu::isa::Isa::Avx512 => body$(::<$($G),+>)?($($arg),+),
+                _ => body$(::<$($G),+>)?($($arg),+),
             }
         }
     };

@@ -49,6 +49,7 @@ impl<T: GemmElement> PackSource<T::Acc> for Gathered<'_, T> {
             8 => self.panels::<8>(block, panels),
             16 => self.panels::<16>(block, panels),
             24 => self.panels::<24>(block, panels),
+            32 => self.panels::<32>(block, panels),
             48 => self.panels::<48>(block, panels),
             width => {
                 let (lines, steps) = (&self.lines[block.lines.clone()], &self.steps[block.k.clone()]);

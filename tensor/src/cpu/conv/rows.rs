@@ -28,7 +28,7 @@ macro_rules! compiled {
             match $isa {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: a level is only ever one that the machine has.
-                Isa::Avx2 | Isa::Avx512 => unsafe { avx2($self $(, $arg)*) },
+                Isa::Avx2 | Isa::Avx512 | Isa::Amx => unsafe { avx2($self $(, $arg)*) },
                 _ => $self.$body($($arg),*),
             }
         }

@@ -14,6 +14,7 @@
 //! An element of C is summed in the order of k, in blocks that depend on the depth of the product and on the kernels
 //! only: neither the strips nor the threads change a bit.
 
+use super::amx;
 use super::epilogue::{Beta, Epilogue};
 use super::kernel::Kernels;
 use super::matrix::Target;
@@ -47,6 +48,9 @@ pub(super) struct Problem<'a, T: GemmElement> {
 /// Runs a problem with some kernels; operands packed before must have been packed for them.
 pub(super) fn run<T: GemmElement>(kernels: &'static Kernels<T::Acc>, problem: Problem<T>) {
     let problem = problem.oriented();
+    if let Some(plan) = amx::plan(kernels, &problem) {
+        return amx::run(plan, kernels.isa, &problem);
+    }
     let (m, n, steps) = (problem.m, problem.n, problem.a.steps());
     assert_eq!(problem.b.steps(), steps, "the operands of a product have sums of one length");
     if m == 0 || n == 0 {

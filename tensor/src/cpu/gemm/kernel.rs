@@ -1,5 +1,6 @@
 //! The table of micro-kernels of each type and instruction level: [`tile`](super::tile) instantiated.
 
+use super::amx::Tiles;
 use super::tile::{self, AxpyFn, DotFn, Tile, TileFn};
 use super::vector::{Lanes, Vector};
 use crate::cpu::isa::Isa;
@@ -24,6 +25,8 @@ pub struct Kernels<S: 'static> {
     pub(super) dot: DotFn<S>,
     /// [`tile::axpy`] with one row and with four.
     pub(super) axpy: [AxpyFn<S>; 2],
+    /// The matrix tiles beside these kernels.
+    pub(super) tiles: Option<Tiles>,
 }
 
 /// `[[f::<1, 1>, f::<1, 2>, ..], [f::<2, 1>, ..], ..]`.
@@ -79,6 +82,7 @@ macro_rules! kernels {
                 direct: by_rows!(direct, $rows, $vectors),
                 dot,
                 axpy: [axpy::<1>, axpy::<4>],
+                tiles: None,
             }
         };
     };
@@ -102,7 +106,7 @@ kernels! {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
+pub(super) mod x86 {
     use super::super::vector_x86::{F32x8, F32x16, F64x4, F64x8};
     use super::*;
 
@@ -141,12 +145,16 @@ pub(super) mod tables {
     use super::*;
 
     macro_rules! table {
-        ($($elem:ident: $portable:ident, $avx2:ident, $avx512:ident;)*) => {$(
+        ($($elem:ident: $portable:ident, $avx2:ident, $avx512:ident $(, tiles $amx:path)?;)*) => {$(
             /// The kernels of this type at a level, or the nearest below it that has some.
             pub(in super::super) fn $elem(isa: Isa) -> &'static Kernels<$elem> {
                 match isa {
+                    $(
+                        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+                        Isa::Amx => $amx(crate::cpu::f32_mode::f32_mode()),
+                    )?
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Avx512 => &x86::$avx512,
+                    level if level >= Isa::Avx512 => &x86::$avx512,
                     #[cfg(target_arch = "x86_64")]
                     Isa::Avx2 => &x86::$avx2,
                     _ => &$portable,
@@ -156,7 +164,7 @@ pub(super) mod tables {
     }
 
     table! {
-        f32: PORTABLE_F32, AVX2_F32, AVX512_F32;
+        f32: PORTABLE_F32, AVX2_F32, AVX512_F32, tiles super::super::amx::tables::of_mode;
         f64: PORTABLE_F64, AVX2_F64, AVX512_F64;
         i32: PORTABLE_I32, AVX2_I32, AVX2_I32;
         i64: PORTABLE_I64, AVX2_I64, AVX2_I64;

@@ -11,6 +11,7 @@
 //! - Half-precision operands are widened to `f32`, summed there and rounded once; integers wrap.
 //! - The bits of the result depend on the operands' shapes and strides and on the instruction level, not on the threads.
 
+mod amx;
 mod batch;
 mod driver;
 mod epilogue;

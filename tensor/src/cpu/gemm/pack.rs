@@ -26,6 +26,10 @@ impl<T: GemmElement> PackSource<T::Acc> for Rows<'_, T> {
     fn pack(&self, block: &Block, panels: &mut [T::Acc]) {
         pack(&self.0, block, panels);
     }
+
+    fn line(&self, line: usize) -> Option<&[T::Acc]> {
+        in_place(&self.0, line)
+    }
 }
 
 impl<T: GemmElement> PackSource<T::Acc> for Cols<'_, T> {
@@ -40,6 +44,18 @@ impl<T: GemmElement> PackSource<T::Acc> for Cols<'_, T> {
     fn pack(&self, block: &Block, panels: &mut [T::Acc]) {
         pack(&self.0.t(), block, panels);
     }
+
+    fn line(&self, line: usize) -> Option<&[T::Acc]> {
+        in_place(&self.0.t(), line)
+    }
+}
+
+/// A row of a matrix, if it is contiguous and of the accumulator's type.
+fn in_place<'a, T: GemmElement>(lines: &MatRef<'a, T>, row: usize) -> Option<&'a [T::Acc]> {
+    (T::NATIVE && lines.col_stride() == 1 && row < lines.rows()).then(|| {
+        // SAFETY: the row is inside the matrix, contiguous, and `T` is `T::Acc`.
+        unsafe { std::slice::from_raw_parts(lines.at(row, 0).cast(), lines.cols()) }
+    })
 }
 
 /// Packs the rows of `lines`. The usual widths are constants of the loops, so that a step of a panel is a few moves.
@@ -61,6 +77,7 @@ fn pack<T: GemmElement>(lines: &MatRef<T>, block: &Block, panels: &mut [T::Acc])
             8 => pack_whole::<T, 8>(lines, block, whole),
             16 => pack_whole::<T, 16>(lines, block, whole),
             24 => pack_whole::<T, 24>(lines, block, whole),
+            32 => pack_whole::<T, 32>(lines, block, whole),
             48 => pack_whole::<T, 48>(lines, block, whole),
             width => {
                 for (at, panel) in whole.chunks_exact_mut(width * block.k.len()).enumerate() {

@@ -1,5 +1,6 @@
 //! An operand packed once and used in many products: weights, recurrent matrices.
 
+use super::amx;
 use super::kernel::Kernels;
 use super::matrix::MatRef;
 use super::pack::{Cols, Rows};
@@ -9,7 +10,9 @@ use super::scratch::Scratch;
 use super::source::{Block, PackSource};
 use crate::cpu::isa::{self, Isa};
 use crate::cpu::threads;
+use std::any::TypeId;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 /// Which operand panels were packed for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,7 +42,9 @@ impl Side {
 /// block of k 1:  panel 0 | panel 1 | …
 /// ```
 pub struct Packed<S: Scalar> {
-    panels: Vec<S>,
+    /// For the vector kernels; made when first needed if there are panels for tiles.
+    panels: OnceLock<Vec<S>>,
+    tiled: Option<amx::Packed>,
     side: Side,
     lines: usize,
     steps: usize,
@@ -52,7 +57,7 @@ impl<S: Scalar> Packed<S> {
     /// # Shapes
     /// - a: `[m, k]`
     pub fn a<T: GemmElement<Acc = S>>(a: MatRef<T>) -> Self {
-        Self::new(Side::A, &Rows(a))
+        Self::with_results::<T>(Side::A, &Rows(a))
     }
 
     /// Packs a right operand.
@@ -60,19 +65,42 @@ impl<S: Scalar> Packed<S> {
     /// # Shapes
     /// - b: `[k, n]`
     pub fn b<T: GemmElement<Acc = S>>(b: MatRef<T>) -> Self {
-        Self::new(Side::B, &Cols(b))
+        Self::with_results::<T>(Side::B, &Cols(b))
     }
 
     /// Packs any operand, in parallel.
     pub fn new(side: Side, source: &dyn PackSource<S>) -> Self {
-        Self::with_kernels(S::kernels(isa::isa()), side, source)
+        Self::with_kernels(S::kernels(isa::isa()), TypeId::of::<S>(), side, source)
     }
 
-    pub(super) fn with_kernels(kernels: &'static Kernels<S>, side: Side, source: &dyn PackSource<S>) -> Self {
+    /// Packs any operand whose values are of type T, for products with results of that type.
+    pub fn with_results<T: GemmElement<Acc = S>>(side: Side, source: &dyn PackSource<S>) -> Self {
+        Self::with_kernels(S::kernels(isa::isa()), TypeId::of::<T>(), side, source)
+    }
+
+    pub(super) fn with_kernels(
+        kernels: &'static Kernels<S>,
+        result: TypeId,
+        side: Side,
+        source: &dyn PackSource<S>,
+    ) -> Self {
         let (lines, steps) = (source.lines(), source.steps());
-        let mut panels = vec![S::ZERO; lines.next_multiple_of(side.width(kernels)) * steps];
-        pack_all(kernels, side, source, 0..lines, &mut panels);
-        Self { panels, side, lines, steps, kernels }
+        let tiled = amx::Packed::new(kernels, result, side, source);
+        let packed = Self { panels: OnceLock::new(), tiled, side, lines, steps, kernels };
+        if packed.tiled.is_none() {
+            packed.panels_from(source);
+        }
+        packed
+    }
+
+    /// The panels for the vector kernels, packed now if they are not yet.
+    fn panels_from(&self, source: &dyn PackSource<S>) -> &[S] {
+        self.panels.get_or_init(|| {
+            let width = self.side.width(self.kernels);
+            let mut panels = vec![S::ZERO; self.lines.next_multiple_of(width) * self.steps];
+            pack_all(self.kernels, self.side, source, 0..self.lines, &mut panels);
+            panels
+        })
     }
 
     /// Rows of A, or columns of B.
@@ -99,9 +127,18 @@ impl<S: Scalar> Packed<S> {
         self.kernels
     }
 
+    /// What tiles multiply, if they do.
+    pub(super) fn tiled(&self) -> Option<&amx::Packed> {
+        self.tiled.as_ref()
+    }
+
     pub(super) fn panels(&self) -> Panels<'_, S> {
         let width = self.side.width(self.kernels);
-        Panels { data: &self.panels, width, padded: self.lines.next_multiple_of(width), first: 0 }
+        let data = match &self.tiled {
+            Some(tiled) => self.panels_from(tiled),
+            None => self.panels.get().map_or(&[][..], Vec::as_slice),
+        };
+        Panels { data, width, padded: self.lines.next_multiple_of(width), first: 0 }
     }
 }
 

@@ -51,6 +51,11 @@ pub trait PackSource<S>: Sync {
     /// `panels` has [`block.volume()`](Block::volume) elements, and the block lies inside the operand. Blocks are asked
     /// for in any order, from several threads.
     fn pack(&self, block: &Block, panels: &mut [S]);
+
+    /// The values of a line, if lines lie in memory as they are. If one does, all do.
+    fn line(&self, _line: usize) -> Option<&[S]> {
+        None
+    }
 }
 
 /// An operand that may have been packed before.

@@ -52,7 +52,7 @@ impl<'a> MaxPool<'a> {
         match self.isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a level is only ever one that the machine has.
-            Isa::Avx2 | Isa::Avx512 => unsafe { avx2(self, x, y, index) },
+            Isa::Avx2 | Isa::Avx512 | Isa::Amx => unsafe { avx2(self, x, y, index) },
             _ => self.rows(x, y, index),
         }
     }

@@ -33,9 +33,9 @@ macro_rules! levels {
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => avx2::<$($G),+>,
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 => avx512::<$($G),+>,
+                Isa::Avx512 | Isa::Amx => avx512::<$($G),+>,
                 #[cfg(not(target_arch = "x86_64"))]
-                Isa::Avx2 | Isa::Avx512 => portable::<$($G),+>,
+                _ => portable::<$($G),+>,
             }
         }
     };
@@ -52,9 +52,9 @@ macro_rules! levels {
             match isa {
                 Isa::Portable => portable::<$($G),+>,
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 | Isa::Avx512 => avx2::<$($G),+>,
+                Isa::Avx2 | Isa::Avx512 | Isa::Amx => avx2::<$($G),+>,
                 #[cfg(not(target_arch = "x86_64"))]
-                Isa::Avx2 | Isa::Avx512 => portable::<$($G),+>,
+                _ => portable::<$($G),+>,
             }
         }
     };

@@ -1,0 +1,99 @@
+//! The tile instructions in plain code, rounding by rounding: the oracle of the kernels, and what runs all else of this module on machines
+//! without tiles.
+
+use super::{Row, TileJob, Unit};
+
+/// The model with the kernels' order of products.
+pub(super) static UNIT: Unit = Unit {
+    configure: nothing,
+    release: nothing,
+    products: [product::<0>, product::<1>, product::<2>, product::<3>],
+};
+
+/// The parts of A and B in each product of a kernel, 0 for h, 1 for m, 2 for l, in the order in which it takes them.
+const ORDERS: [&[(usize, usize)]; 4] = [
+    &[(0, 0)],
+    &[(0, 1), (0, 0), (1, 0)],
+    &[(0, 1), (1, 1), (1, 0), (0, 0)],
+    &[(0, 2), (0, 1), (1, 1), (1, 0), (2, 0), (0, 0)],
+];
+
+/// The planes of each kernel's operands.
+const PLANES: [usize; 4] = [1, 2, 2, 3];
+
+type Tile = [[u32; 16]; 16];
+
+unsafe fn nothing() {}
+
+/// # Safety
+/// See [`TileFn`](super::TileFn).
+unsafe fn product<const WHICH: usize>(job: &TileJob) {
+    let rows = PLANES[WHICH] * 32;
+    let place =
+        |i: usize, j: usize| job.c.wrapping_offset((i * 16) as isize * job.c_row).wrapping_add(j * 16);
+    let mut c = [[[[0u32; 16]; 16]; 2]; 2];
+    if job.add {
+        for (at, tile) in c.as_flattened_mut().iter_mut().enumerate() {
+            for (r, row) in tile.iter_mut().enumerate() {
+                let from = place(at / 2, at % 2).wrapping_offset(r as isize * job.c_row);
+                // SAFETY: C is 32 rows of 32 values (the caller's word).
+                *row = unsafe { from.cast::<[f32; 16]>().read() }.map(f32::to_bits);
+            }
+        }
+    }
+    for block in 0..job.blocks {
+        for &(pa, pb) in ORDERS[WHICH] {
+            for at in 0..4 {
+                let load = |panel: *const Row, plane: usize, half: usize| -> Tile {
+                    // SAFETY: the panels hold `blocks` blocks of `rows` rows (the caller's word).
+                    std::array::from_fn(|r| unsafe {
+                        (*panel.add(block * rows + (plane * 2 + half) * 16 + r)).0
+                    })
+                };
+                let (a, b) = (load(job.a, pa, at / 2), load(job.b, pb, at % 2));
+                tdpbf16ps(&mut c[at / 2][at % 2], &a, &b);
+            }
+        }
+    }
+    for (at, tile) in c.as_flattened().iter().enumerate() {
+        for (r, row) in tile.iter().enumerate() {
+            let to = place(at / 2, at % 2).wrapping_offset(r as isize * job.c_row);
+            // SAFETY: as above.
+            unsafe { to.cast::<[f32; 16]>().write(row.map(f32::from_bits)) }
+        }
+    }
+}
+
+/// `C[m][n] += Σ_k A[m][k] · B[k][n]` where words of A and B are pairs of `bf16`, the first in the lower half.
+///
+/// The first and the second numbers of the pairs are summed apart, each from zero by fused multiply-adds; then both sums are
+/// added, then C. Each operation takes denormal operands as zero, gives zero for denormal results, and rounds to the nearest.
+pub(super) fn tdpbf16ps(c: &mut Tile, a: &Tile, b: &Tile) {
+    for (c, a) in c.iter_mut().zip(a) {
+        let mut sums = [[0.0f32; 2]; 16];
+        for (a, b) in a.iter().zip(b) {
+            for (sums, b) in sums.iter_mut().zip(b) {
+                sums[0] = multiply_add(bf16(a << 16), bf16(b << 16), sums[0]);
+                sums[1] = multiply_add(bf16(a & 0xffff_0000), bf16(b & 0xffff_0000), sums[1]);
+            }
+        }
+        for (c, sums) in c.iter_mut().zip(sums) {
+            *c = flush(flush(f32::from_bits(*c)) + flush(sums[0] + sums[1])).to_bits();
+        }
+    }
+}
+
+fn bf16(bits: u32) -> f32 {
+    flush(f32::from_bits(bits))
+}
+
+/// Zero of the same sign for a denormal number.
+fn flush(x: f32) -> f32 {
+    if x.is_subnormal() { 0.0f32.copysign(x) } else { x }
+}
+
+fn multiply_add(a: f32, b: f32, sum: f32) -> f32 {
+    let product = a * b;
+    // The product of two `bf16` is exact if it is normal; then a fused addition is an addition.
+    flush(if product.is_normal() { product + sum } else { a.mul_add(b, sum) })
+}

@@ -1,0 +1,314 @@
+//! Operands packed for tiles.
+//!
+//! ```text
+//! block of k 0:  panel 0 | panel 1 | …      each panel: 32 lines, up to 512 steps in blocks of 32, as parts
+//! block of k 1:  panel 0 | panel 1 | …
+//! ```
+//!
+//! Lines and steps that an operand lacks are zeros.
+
+use super::range::{Form, Head, Range, factor};
+use super::split::{self, One, Parts, Three, Two};
+use super::{BLOCK, LEAST_LINES, Products, Row};
+use crate::cpu::gemm::kernel::Kernels;
+use crate::cpu::gemm::packed::Side;
+use crate::cpu::gemm::plan::{self, KBlocks};
+use crate::cpu::gemm::scalar::Scalar;
+use crate::cpu::gemm::scratch::Scratch;
+use crate::cpu::gemm::source::{Block, PackSource};
+use crate::cpu::isa::Isa;
+use crate::cpu::threads::{SharedMut, parallel_for};
+use std::any::TypeId;
+use std::ops::Range as Span;
+
+/// The most blocks of steps that a block of k has.
+const DEPTH: usize = 16;
+
+/// Steps that are staged as `f32` at a time: 16 KiB, which the first-level cache holds.
+const STAGED: usize = 4 * BLOCK;
+
+/// The blocks of k, in blocks of 32 steps. A function of the steps alone.
+pub(super) fn k_blocks(steps: usize) -> KBlocks {
+    plan::k_blocks(steps.div_ceil(BLOCK), DEPTH)
+}
+
+/// How an operand is packed.
+#[derive(Clone, Copy)]
+pub(super) struct Packer {
+    pub products: Products,
+    pub side: Side,
+    pub isa: Isa,
+}
+
+impl Packer {
+    /// Rows of tiles that a panel takes for each block of steps.
+    pub(super) fn rows(&self) -> usize {
+        self.products.parts() * BLOCK
+    }
+
+    /// Packs up to 32 lines for some blocks of steps.
+    pub(super) fn panel<S: Scalar>(
+        &self,
+        source: &dyn PackSource<S>,
+        lines: Span<usize>,
+        blocks: &Span<usize>,
+        rows: &mut [Row],
+    ) -> Head {
+        match self.products {
+            Products::One => {
+                self.write::<One, S>(source, lines, blocks, 1.0, rows);
+                Head::PLAIN
+            }
+            Products::Three | Products::Four => self.checked::<Two, S>(source, lines, blocks, rows),
+            Products::Six => self.checked::<Three, S>(source, lines, blocks, rows),
+        }
+    }
+
+    /// Splits as if all were well, and again where it was not.
+    fn checked<P: Parts, S: Scalar>(
+        &self,
+        source: &dyn PackSource<S>,
+        lines: Span<usize>,
+        blocks: &Span<usize>,
+        rows: &mut [Row],
+    ) -> Head {
+        let head = self.write::<P, S>(source, lines.clone(), blocks, 1.0, rows).head();
+        match head.form {
+            Form::Scaled(0) => {}
+            Form::Scaled(by) => drop(self.write::<P, S>(source, lines, blocks, factor(by), rows)),
+            Form::Raw => {
+                let values = &mut bytemuck::cast_slice_mut::<Row, f32>(rows)[..blocks.len() * BLOCK * BLOCK];
+                for (block, values) in blocks.clone().zip(values.chunks_exact_mut(BLOCK * BLOCK)) {
+                    let steps = block * BLOCK..source.steps().min((block + 1) * BLOCK);
+                    let staged = self.stage(source, lines.clone(), steps, bytemuck::cast_slice_mut(values));
+                    debug_assert_eq!(staged, BLOCK * BLOCK);
+                }
+            }
+        }
+        head
+    }
+
+    /// Splits all values times a factor. Gives their range.
+    fn write<P: Parts, S: Scalar>(
+        &self,
+        source: &dyn PackSource<S>,
+        lines: Span<usize>,
+        blocks: &Span<usize>,
+        factor: f32,
+        rows: &mut [Row],
+    ) -> Range {
+        let steps = blocks.start * BLOCK..source.steps().min(blocks.end * BLOCK);
+        if self.side == Side::A && source.line(lines.start).is_some() {
+            return self.write_lines::<P, S>(source, lines, steps, factor, rows);
+        }
+        let mut range = Range::EMPTY;
+        let mut scratch = Scratch::<S>::new(STAGED * BLOCK);
+        let values = scratch.as_mut_slice();
+        for (at, rows) in rows.chunks_mut(STAGED / BLOCK * self.rows()).enumerate() {
+            let start = steps.start + at * STAGED;
+            let len = self.stage(source, lines.clone(), start..steps.end.min(start + STAGED), values);
+            let values = bytemuck::cast_slice(&values[..len]);
+            range = range.and(split::steps::<P>(self.isa, values, factor, rows));
+            if self.side == Side::A {
+                split::transpose(self.isa, rows);
+            }
+        }
+        range
+    }
+
+    /// [`write`](Self::write) where the lines lie in memory.
+    fn write_lines<P: Parts, S: Scalar>(
+        &self,
+        source: &dyn PackSource<S>,
+        lines: Span<usize>,
+        steps: Span<usize>,
+        factor: f32,
+        rows: &mut [Row],
+    ) -> Range {
+        let mut range = Range::EMPTY;
+        let (whole, block) = (steps.len() / BLOCK * BLOCK, self.rows());
+        for at in 0..BLOCK {
+            let values = if at < lines.len() { source.line(lines.start + at) } else { None };
+            let values: &[f32] = values.map_or(&[], |values| bytemuck::cast_slice(&values[steps.clone()]));
+            let mut rest = [0.0; BLOCK];
+            if values.is_empty() {
+                for rows in rows.chunks_exact_mut(block) {
+                    split::line::<P>(self.isa, &rest, factor, at, rows);
+                }
+                continue;
+            }
+            let (filled, last) = rows.split_at_mut(whole / BLOCK * block);
+            range = range.and(split::line::<P>(self.isa, &values[..whole], factor, at, filled));
+            rest[..values.len() - whole].copy_from_slice(&values[whole..]);
+            range = range.and(split::line::<P>(self.isa, &rest, factor, at, last));
+        }
+        range
+    }
+
+    /// Writes up to 32 lines as `values[step * 32 + line]`, with zeros up to a whole block of steps. Gives their number.
+    fn stage<S: Scalar>(
+        &self,
+        source: &dyn PackSource<S>,
+        lines: Span<usize>,
+        steps: Span<usize>,
+        values: &mut [S],
+    ) -> usize {
+        let len = steps.len().next_multiple_of(BLOCK) * BLOCK;
+        let (filled, padding) = values[..len].split_at_mut(steps.len() * BLOCK);
+        source.pack(&Block { k: steps, lines, width: BLOCK, isa: self.isa }, filled);
+        padding.fill(S::ZERO);
+        len
+    }
+
+    /// What [`panel`](Self::panel) packed, as `values[step * 32 + line]`. Of one or two parts only what they hold comes back.
+    pub(super) fn unpack(&self, head: Head, rows: &[Row], values: &mut [f32]) {
+        let Form::Scaled(by) = head.form else {
+            return values.copy_from_slice(&bytemuck::cast_slice(rows)[..values.len()]);
+        };
+        let mut turned;
+        let rows = if self.side == Side::A {
+            turned = rows.to_vec();
+            split::transpose(self.isa, &mut turned);
+            &turned
+        } else {
+            rows
+        };
+        let join = match self.products {
+            Products::One => split::join::<One>,
+            Products::Three | Products::Four => split::join::<Two>,
+            Products::Six => split::join::<Three>,
+        };
+        join(self.isa, rows, factor(-by), values);
+    }
+
+    /// Packs all steps of some lines, in parallel.
+    pub(super) fn all<S: Scalar>(
+        &self,
+        source: &dyn PackSource<S>,
+        lines: Span<usize>,
+        rows: &mut [Row],
+        heads: &mut [Head],
+    ) {
+        let blocks = k_blocks(source.steps());
+        let panels = lines.len().div_ceil(BLOCK);
+        // Tasks of 64 Ki values or so.
+        let group = (64 * 1024 / (BLOCK * BLOCK * blocks.depth())).max(1);
+        let groups = panels.div_ceil(group);
+        let (rows, heads) = (SharedMut::new(rows), SharedMut::new(heads));
+        parallel_for(groups * blocks.count(), |task| {
+            let k = blocks.get(task / groups);
+            for panel in task % groups * group..panels.min((task % groups + 1) * group) {
+                let from = (k.start * panels + panel * k.len()) * self.rows();
+                let at = task / groups * panels + panel;
+                // SAFETY: each panel of each block of k belongs to one task, and their rows are disjoint.
+                let (rows, head) =
+                    unsafe { (rows.slice(from..from + k.len() * self.rows()), heads.slice(at..at + 1)) };
+                let first = lines.start + panel * BLOCK;
+                head[0] = self.panel(source, first..lines.end.min(first + BLOCK), &k, rows);
+            }
+        });
+    }
+}
+
+/// A view of packed panels of all k, for the lines from `first` on.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    packer: Packer,
+    rows: &'a [Row],
+    heads: &'a [Head],
+    panels: usize,
+    first: usize,
+}
+
+impl<'a> View<'a> {
+    /// What [`Packer::all`] wrote for `lines`.
+    pub(super) fn new(packer: Packer, rows: &'a [Row], heads: &'a [Head], lines: Span<usize>) -> Self {
+        View { packer, rows, heads, panels: lines.len().div_ceil(BLOCK), first: lines.start }
+    }
+
+    /// The panels from `line`, which starts one, in the block of k `at`.
+    pub(super) fn block(&self, at: usize, k: &Span<usize>, line: usize) -> (&'a [Row], &'a [Head]) {
+        let panel = (line - self.first) / BLOCK;
+        debug_assert!((line - self.first).is_multiple_of(BLOCK), "a block starts at a panel");
+        let from = (k.start * self.panels + panel * k.len()) * self.packer.rows();
+        let to = k.end * self.panels * self.packer.rows();
+        (&self.rows[from..to], &self.heads[at * self.panels + panel..(at + 1) * self.panels])
+    }
+}
+
+/// An operand packed once for many products.
+pub(in crate::cpu::gemm) struct Panels {
+    packer: Packer,
+    rows: Vec<Row>,
+    heads: Vec<Head>,
+    lines: usize,
+    steps: usize,
+}
+
+impl Panels {
+    /// Packs an operand for products with results of some type, if tiles are to multiply it.
+    pub(in crate::cpu::gemm) fn new<S: Scalar>(
+        kernels: &Kernels<S>,
+        result: TypeId,
+        side: Side,
+        source: &dyn PackSource<S>,
+    ) -> Option<Self> {
+        let products = kernels.tiles?.products(result)?;
+        let (lines, steps) = (source.lines(), source.steps());
+        if lines < LEAST_LINES || steps < BLOCK {
+            return None;
+        }
+        let packer = Packer { products, side, isa: kernels.isa };
+        let (panels, blocks) = (lines.div_ceil(BLOCK), k_blocks(steps));
+        let mut rows = vec![Row::ZERO; panels * steps.div_ceil(BLOCK) * packer.rows()];
+        let mut heads = vec![Head::PLAIN; panels * blocks.count()];
+        packer.all(source, 0..lines, &mut rows, &mut heads);
+        Some(Panels { packer, rows, heads, lines, steps })
+    }
+
+    pub(super) fn products(&self) -> Products {
+        self.packer.products
+    }
+
+    pub(super) fn view(&self) -> View<'_> {
+        View::new(self.packer, &self.rows, &self.heads, 0..self.lines)
+    }
+}
+
+/// The numbers again, for kernels of other panels.
+impl<S: Scalar> PackSource<S> for Panels {
+    fn lines(&self) -> usize {
+        self.lines
+    }
+
+    fn steps(&self) -> usize {
+        self.steps
+    }
+
+    fn pack(&self, block: &Block, panels: &mut [S]) {
+        let blocks = k_blocks(self.steps);
+        let panels: &mut [f32] = bytemuck::cast_slice_mut(panels);
+        panels.fill(0.0);
+        let mut values = vec![0.0f32; blocks.depth() * BLOCK * BLOCK];
+        for (at, k) in (0..blocks.count()).map(|at| (at, blocks.get(at))) {
+            let steps = k.start * BLOCK..(k.end * BLOCK).min(self.steps);
+            let wanted = steps.start.max(block.k.start)..steps.end.min(block.k.end);
+            if wanted.is_empty() {
+                continue;
+            }
+            for first in (block.lines.start / BLOCK * BLOCK..block.lines.end).step_by(BLOCK) {
+                let (rows, heads) = self.view().block(at, &k, first);
+                let values = &mut values[..k.len() * BLOCK * BLOCK];
+                self.packer.unpack(heads[0], &rows[..k.len() * self.packer.rows()], values);
+                for line in first.max(block.lines.start)..(first + BLOCK).min(block.lines.end) {
+                    let (panel, i) =
+                        ((line - block.lines.start) / block.width, (line - block.lines.start) % block.width);
+                    for step in wanted.clone() {
+                        let to = (panel * block.k.len() + step - block.k.start) * block.width + i;
+                        panels[to] = values[(step - steps.start) * BLOCK + line - first];
+                    }
+                }
+            }
+        }
+    }
+}

@@ -32,7 +32,8 @@ pub use autograd::{Backward, Gradients, Var, grad, gradcheck, no_grad};
 pub use nn::module;
 pub use nn::state::{load, save};
 pub use tensor::{
-    Conv, DType, Device, Distribution, Error, Generator, Pool, Result, Shape, Tensor, manual_seed,
+    Conv, DType, Device, Distribution, Error, F32Mode, Generator, Pool, Result, Shape, Tensor, f32_mode,
+    manual_seed, set_f32_mode, with_f32_mode,
 };
 
 /// What most programs use.

@@ -53,7 +53,7 @@ pub(super) fn run<T: ConvElement>(
         let pack = |group: usize| {
             let first = group * pass.outs * pass.sources * volume(pass.kernel);
             let lines: Vec<usize> = (0..pass.outs).map(|o| first + o * pass.weight_out).collect();
-            Packed::new(Side::A, &Gathered::new(weight, &lines, &weights))
+            Packed::with_results::<T>(Side::A, &Gathered::new(weight, &lines, &weights))
         };
         let weights = (0..pass.groups).map(pack).collect();
         Prepared { phase, weights, pixels: pixels.collect(), taps }

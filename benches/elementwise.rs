@@ -26,7 +26,9 @@ fn main() -> Result<()> {
         run("relu", unary.clone(), &|| x.relu());
         run("exp", unary.clone(), &|| x.exp());
         run("tanh", unary.clone(), &|| x.tanh());
+        run("sigmoid", unary.clone(), &|| x.sigmoid());
         run("gelu", unary.clone(), &|| x.gelu());
+        run("gelu_tanh", unary.clone(), &|| x.gelu_tanh());
     }
     let x = random([side, side], DType::F32)?;
     bench(&mut group, "to_bfloat16/1024x1024/float32", Bytes(6 * n), || x.to_dtype(DType::BF16));

@@ -16,9 +16,13 @@ fn main() -> Result<()> {
         (DType::F32, [1024, 1024, 1024]),
         // Nothing divides into tiles.
         (DType::F32, [257, 511, 129]),
-        // A layer of a network, for a batch and for one example.
+        // Hardly more than the call.
+        (DType::F32, [16, 16, 16]),
+        // A layer of a network, for a batch, for the sequences of a recurrent one, and for one example.
         (DType::F32, [64, 1024, 1024]),
+        (DType::F32, [32, 4096, 1024]),
         (DType::F32, [1, 1024, 1024]),
+        (DType::F32, [1, 4096, 4096]),
         (DType::F64, [512, 512, 512]),
         (DType::F16, [512, 512, 512]),
         (DType::BF16, [512, 512, 512]),

@@ -1,4 +1,4 @@
-//! Softmax, layer and batch normalisation. Bytes are those of inputs and results, each counted once.
+//! Softmax, layer and batch normalisation, pooling. Bytes are those of inputs and results, each counted once.
 
 mod common;
 
@@ -36,6 +36,18 @@ fn main() -> Result<()> {
     bench(&mut group, "batch_norm_apply/16x64x28x28/float32", bytes(2, x.numel()), || {
         x.batch_norm_apply(&mean, &rstd, Some(&weight), Some(&bias))
     });
+    let gradient = random(x.shape(), DType::F32)?;
+    bench(&mut group, "batch_norm_backward/16x64x28x28/float32", bytes(3, x.numel()), || {
+        gradient.batch_norm_backward(&x, &mean, &rstd, Some(&weight), true)
+    });
+
+    let pooled = Bytes(5 * x.numel() as u64);
+    let (y, index) = x.max_pool_with_indices(2)?;
+    bench(&mut group, "max_pool/16x64x28x28/float32", pooled.clone(), || x.max_pool2d(2));
+    bench(&mut group, "max_pool_backward/16x64x28x28/float32", pooled.clone(), || {
+        y.max_pool_backward(&index, x.shape())
+    });
+    bench(&mut group, "avg_pool/16x64x28x28/float32", pooled, || x.avg_pool2d(2));
     group.finish();
     criterion.final_summary();
     Ok(())

@@ -29,6 +29,7 @@ fn main() -> Result<()> {
     run("matmul", &|| x.matmul(&y));
 
     let (leaf, step) = (Var::leaf(x), Var::from(y));
+    bench(&mut group, "mul_sum_backward/4x4/float32", Elements(3), || leaf.mul(&step)?.sum_all()?.backward());
     let chain = || (0..CHAIN).try_fold(leaf.clone(), |x, _| x.add(&step));
     bench(&mut group, "record_adds/4x4/float32", Elements(CHAIN), chain);
     bench(&mut group, "record_and_differentiate_adds/4x4/float32", Elements(CHAIN), || {

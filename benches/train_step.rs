@@ -1,4 +1,4 @@
-//! Whole steps of training: forward, backward, Adam. Elements are examples, or characters of text.
+//! Whole steps of training: forward, backward, optimizer. Elements are examples, or characters of text.
 //!
 //! FLOPs of a step, three times those of the forward pass: about 1.6e9 for the digits (64 · 3 · 8.5e6), about
 //! 1.1e10 for the text (2048 · 3 · 1.7e6).
@@ -23,6 +23,23 @@ fn cnn(init: &mut Init) -> Result<Sequential> {
         .add(Linear::new(64 * 7 * 7, 128, init)?)
         .add(Relu)
         .add(Linear::new(128, 10, init)?))
+}
+
+/// LeNet-5 with ReLU and max-pooling.
+fn lenet(init: &mut Init) -> Result<Sequential> {
+    Ok(Sequential::new()
+        .add(Conv2d::new(1, 6, 5, init)?.padding(2))
+        .add(Relu)
+        .add(MaxPool2d { pool: 2.into() })
+        .add(Conv2d::new(6, 16, 5, init)?)
+        .add(Relu)
+        .add(MaxPool2d { pool: 2.into() })
+        .add(Flatten::default())
+        .add(Linear::new(400, 120, init)?)
+        .add(Relu)
+        .add(Linear::new(120, 84, init)?)
+        .add(Relu)
+        .add(Linear::new(84, 10, init)?))
 }
 
 /// A model of text: an embedding, two layers of LSTM, a linear layer.
@@ -63,6 +80,24 @@ fn main() -> Result<()> {
     });
     bench(&mut group, "digits_cnn/64x1x28x28/float32", Elements(64), || {
         adam.step(&model.forward(&images)?.cross_entropy(&labels)?.backward()?)
+    });
+
+    let model = lenet(&mut init)?;
+    let config = SgdConfig { lr: 0.01, momentum: 0.9, ..Default::default() };
+    let mut sgd = Sgd::new(&model, config.clone())?;
+    bench(&mut group, "lenet5/64x1x28x28/float32", Elements(64), || {
+        sgd.step(&model.forward(&images)?.cross_entropy(&labels)?.backward()?)
+    });
+    let model = Sequential::new()
+        .add(Linear::new(784, 256, &mut init)?)
+        .add(Relu)
+        .add(Linear::new(256, 256, &mut init)?)
+        .add(Relu)
+        .add(Linear::new(256, 10, &mut init)?);
+    let mut sgd = Sgd::new(&model, config)?;
+    let rows = images.flatten(1)?;
+    bench(&mut group, "mlp/64x784/float32", Elements(64), || {
+        sgd.step(&model.forward(&rows)?.cross_entropy(&labels)?.backward()?)
     });
 
     let (t, n, vocab) = (64, 32, 64);

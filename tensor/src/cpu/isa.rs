@@ -7,11 +7,13 @@
 
 use std::{cell::Cell, fmt, str::FromStr, sync::OnceLock};
 
-/// A level of vector instructions, from the plainest to the richest; each level includes the ones before it.
+/// A level of vector instructions, from the plainest to the richest; on one machine, each level includes the ones before it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum Isa {
     /// No assumption about the machine.
     Portable,
+    /// Every 64-bit Arm machine: the vectors of Advanced SIMD.
+    Neon,
     /// x86-64 with AVX2, FMA and F16C.
     Avx2,
     /// x86-64 with AVX-512 F, BW, VL and DQ.
@@ -22,12 +24,13 @@ pub enum Isa {
 }
 
 impl Isa {
-    const ALL: [Isa; 4] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Amx];
+    const ALL: [Isa; 5] = [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Amx];
 
     /// The name that [`FromStr`] reads and `GRADUS_ISA` takes.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Portable => "portable",
+            Isa::Neon => "neon",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
             Isa::Amx => "amx",
@@ -43,7 +46,7 @@ impl fmt::Display for Isa {
 
 /// The error of parsing an [`Isa`]: no level has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("isa: no level is named {0:?}; the levels are portable, avx2, avx512 and amx")]
+#[error("isa: no level is named {0:?}; the levels are portable, neon, avx2, avx512 and amx")]
 pub struct UnknownIsa(pub String);
 
 impl FromStr for Isa {
@@ -58,15 +61,15 @@ impl FromStr for Isa {
 
 /// Every level that this machine has, in ascending order; the first is always [`Isa::Portable`].
 pub fn available() -> &'static [Isa] {
-    static BEST: OnceLock<Isa> = OnceLock::new();
-    let best = *BEST.get_or_init(detect);
-    &Isa::ALL[..=best as usize]
+    static COUNT: OnceLock<usize> = OnceLock::new();
+    &LEVELS[..*COUNT.get_or_init(detect)]
 }
 
 /// The level that kernels called from this thread use now.
 ///
 /// It is the best [`available`] one, or a lower one named by the environment variable `GRADUS_ISA`
-/// (`portable`, `avx2`, `avx512`, `amx`; anything else is ignored), or the one set by [`with_isa`].
+/// (`portable`, `neon`, `avx2`, `avx512`, `amx`; what machines of this architecture never have is ignored), or the one set by
+/// [`with_isa`].
 pub fn isa() -> Isa {
     static DEFAULT: OnceLock<Isa> = OnceLock::new();
     OVERRIDE.get().unwrap_or_else(|| *DEFAULT.get_or_init(|| default_isa(std::env::var("GRADUS_ISA").ok())))
@@ -96,11 +99,21 @@ thread_local! {
 /// The level for a value of `GRADUS_ISA`: it lowers, and never raises, the best one available.
 fn default_isa(asked: Option<String>) -> Isa {
     let best = *available().last().expect("Portable is always available");
-    asked.and_then(|name| name.parse().ok()).map_or(best, |isa: Isa| isa.min(best))
+    let asked = asked.and_then(|name| name.parse().ok()).filter(|isa| LEVELS.contains(isa));
+    asked.map_or(best, |isa: Isa| isa.min(best))
 }
 
+/// The levels that machines of this architecture may have, in ascending order.
 #[cfg(target_arch = "x86_64")]
-fn detect() -> Isa {
+const LEVELS: &[Isa] = &[Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Amx];
+#[cfg(target_arch = "aarch64")]
+const LEVELS: &[Isa] = &[Isa::Portable, Isa::Neon];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const LEVELS: &[Isa] = &[Isa::Portable];
+
+/// How many of [`LEVELS`] this machine has.
+#[cfg(target_arch = "x86_64")]
+fn detect() -> usize {
     let avx2 = is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("fma")
         && is_x86_feature_detected!("f16c");
@@ -109,10 +122,10 @@ fn detect() -> Isa {
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512dq");
     match (avx2, avx512) {
-        (false, _) => Isa::Portable,
-        (true, false) => Isa::Avx2,
-        (true, true) if tiles() => Isa::Amx,
-        (true, true) => Isa::Avx512,
+        (false, _) => 1,
+        (true, false) => 2,
+        (true, true) if !tiles() => 3,
+        (true, true) => 4,
     }
 }
 
@@ -147,9 +160,10 @@ fn tiles() -> bool {
     false
 }
 
+/// How many of [`LEVELS`] this machine has: what they ask for is part of the architecture.
 #[cfg(not(target_arch = "x86_64"))]
-fn detect() -> Isa {
-    Isa::Portable
+fn detect() -> usize {
+    LEVELS.len()
 }
 
 #[cfg(test)]
@@ -185,8 +199,16 @@ mod tests {
         let best = *available().last().unwrap();
         assert_eq!(default_isa(None), best);
         assert_eq!(default_isa(Some("portable".into())), Isa::Portable);
-        assert_eq!(default_isa(Some("avx512".into())), best);
+        assert_eq!(default_isa(Some(best.to_string())), best);
         assert_eq!(default_isa(Some("nonsense".into())), best);
+    }
+
+    #[test]
+    fn a_level_of_another_architecture_is_ignored_in_the_environment() {
+        let best = *available().last().unwrap();
+        for isa in Isa::ALL.into_iter().filter(|isa| !LEVELS.contains(isa)) {
+            assert_eq!(default_isa(Some(isa.to_string())), best);
+        }
     }
 
     #[test]

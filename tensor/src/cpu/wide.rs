@@ -169,13 +169,15 @@ macro_rules! dispatch {
             }
 
             match isa {
-                $crate::cpu::isa::Isa::Portable => body$(::<$($G),+>)?($($arg),+),
                 // SAFETY: levels come from `isa::isa`, which gives none that the machine lacks.
                 #[cfg(target_arch = "x86_64")]
                 $crate::cpu::isa::Isa::Avx2 => unsafe { avx2$(::<$($G),+>)?($($arg),+) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::cpu::isa::Isa::Avx512 | $crate::cpu::isa::Isa::Amx => unsafe { avx512$(::<$($G),+>)?($($arg),+) },
+                #[cfg(target_arch = "x86_64")]
+                $crate::cpu::isa::Isa::Portable | $crate::cpu::isa::Isa::Neon => body$(::<$($G),+>)?($($arg),+),
+                // What a level asks for is part of these architectures, so the compiler knows it anyway.
                 #[cfg(not(target_arch = "x86_64"))]
                 _ => body$(::<$($G),+>)?($($arg),+),
             }

@@ -140,12 +140,28 @@ pub(super) mod x86 {
     }
 }
 
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use super::super::vector_neon::{F32x4, F64x2};
+    use super::*;
+
+    kernels! {
+        /// 24 of the 32 registers hold the tile, 3 a step of B, 2 a step of A.
+        NEON_F32: [f32] in F32x4, level Isa::Neon, features [],
+        mr 8, nv 3, kc 384, rows [1 2 3 4 5 6 7 8], vectors [1 2 3]
+    }
+    kernels! {
+        NEON_F64: [f64] in F64x2, level Isa::Neon, features [],
+        mr 8, nv 3, kc 256, rows [1 2 3 4 5 6 7 8], vectors [1 2 3]
+    }
+}
+
 /// The table of each type, by level.
 pub(super) mod tables {
     use super::*;
 
     macro_rules! table {
-        ($($elem:ident: $portable:ident, $avx2:ident, $avx512:ident $(, tiles $amx:path)?;)*) => {$(
+        ($($elem:ident: $portable:ident, $avx2:ident, $avx512:ident $(, tiles $amx:path)? $(, neon $neon:ident)?;)*) => {$(
             /// The kernels of this type at a level, or the nearest below it that has some.
             pub(in super::super) fn $elem(isa: Isa) -> &'static Kernels<$elem> {
                 match isa {
@@ -157,6 +173,10 @@ pub(super) mod tables {
                     level if level >= Isa::Avx512 => &x86::$avx512,
                     #[cfg(target_arch = "x86_64")]
                     Isa::Avx2 => &x86::$avx2,
+                    $(
+                        #[cfg(target_arch = "aarch64")]
+                        Isa::Neon => &arm::$neon,
+                    )?
                     _ => &$portable,
                 }
             }
@@ -164,8 +184,8 @@ pub(super) mod tables {
     }
 
     table! {
-        f32: PORTABLE_F32, AVX2_F32, AVX512_F32, tiles super::super::amx::tables::of_mode;
-        f64: PORTABLE_F64, AVX2_F64, AVX512_F64;
+        f32: PORTABLE_F32, AVX2_F32, AVX512_F32, tiles super::super::amx::tables::of_mode, neon NEON_F32;
+        f64: PORTABLE_F64, AVX2_F64, AVX512_F64, neon NEON_F64;
         i32: PORTABLE_I32, AVX2_I32, AVX2_I32;
         i64: PORTABLE_I64, AVX2_I64, AVX2_I64;
     }

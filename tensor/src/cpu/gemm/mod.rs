@@ -21,6 +21,8 @@ mod matrix;
 #[cfg(test)]
 mod naive;
 mod pack;
+#[cfg(target_arch = "aarch64")]
+mod pack_neon;
 #[cfg(target_arch = "x86_64")]
 mod pack_x86;
 mod packed;
@@ -33,6 +35,8 @@ mod source;
 mod tests;
 mod tile;
 mod vector;
+#[cfg(target_arch = "aarch64")]
+mod vector_neon;
 #[cfg(target_arch = "x86_64")]
 mod vector_x86;
 

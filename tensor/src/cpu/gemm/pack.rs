@@ -3,7 +3,7 @@
 use super::matrix::MatRef;
 use super::scalar::{GemmElement, Scalar};
 use super::source::{Block, PackSource};
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::cpu::isa::Isa;
 
 /// The rows of a matrix as lines: what A is.
@@ -75,6 +75,7 @@ fn pack<T: GemmElement>(lines: &MatRef<T>, block: &Block, panels: &mut [T::Acc])
             4 => pack_whole::<T, 4>(lines, block, whole),
             6 => pack_whole::<T, 6>(lines, block, whole),
             8 => pack_whole::<T, 8>(lines, block, whole),
+            12 => pack_whole::<T, 12>(lines, block, whole),
             16 => pack_whole::<T, 16>(lines, block, whole),
             24 => pack_whole::<T, 24>(lines, block, whole),
             32 => pack_whole::<T, 32>(lines, block, whole),
@@ -105,6 +106,19 @@ fn pack_whole<T: GemmElement, const W: usize>(lines: &MatRef<T>, block: &Block, 
             let panel = bytemuck::cast_slice_mut(panel);
             // SAFETY: the level has AVX2; each line has the block's steps, contiguous, of four bytes.
             unsafe { super::pack_x86::transpose::<W>(starts, panel) };
+            continue;
+        }
+        #[cfg(target_arch = "aarch64")]
+        if T::NATIVE
+            && size_of::<T>() == 4
+            && W.is_multiple_of(4)
+            && lines.col_stride() == 1
+            && block.isa == Isa::Neon
+        {
+            let starts = std::array::from_fn(|i| lines.at(first + i, block.k.start).cast());
+            let panel = bytemuck::cast_slice_mut(panel);
+            // SAFETY: each line has the block's steps, contiguous, of four bytes.
+            unsafe { super::pack_neon::transpose::<W>(starts, panel) };
             continue;
         }
         transpose::<T, W>(lines, first, block.k.start, panel);

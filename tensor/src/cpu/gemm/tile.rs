@@ -47,23 +47,43 @@ pub(super) type DotFn<S> = unsafe fn(usize, *const S, *const S) -> S;
 /// [`axpy`] for some vectors and number of rows.
 pub(super) type AxpyFn<S> = unsafe fn(usize, *const S, *const S, isize, *mut S);
 
-/// Adds one step: the outer product of R broadcasts from `a` and N vectors from `b`.
+/// N vectors of B; the last one partial if PARTIAL.
 #[inline(always)]
-unsafe fn step<V: Vector, const R: usize, const N: usize, const PARTIAL: bool>(
-    acc: &mut [[V; N]; R],
-    a: *const V::Elem,
-    a_row: isize,
-    b: *const V::Elem,
-    last: usize,
-) {
-    // SAFETY: the callers below vouch for R values of A, for N vectors of B (the last one partial if PARTIAL), and for
-    // the instructions.
+unsafe fn load_row<V: Vector, const N: usize, const PARTIAL: bool>(b: *const V::Elem, last: usize) -> [V; N] {
+    // SAFETY: the callers below vouch for the vectors and for the instructions.
     unsafe {
         let mut row = [V::zero(); N];
         for (j, v) in row.iter_mut().enumerate() {
             let p = b.add(j * V::LANES);
             *v = if PARTIAL && j == N - 1 { V::load_first(p, last) } else { V::load(p) };
         }
+        row
+    }
+}
+
+/// Adds one step of packed panels: the outer product of R values of A and N vectors of B.
+#[inline(always)]
+unsafe fn packed_step<V: Vector, const R: usize, const N: usize>(
+    acc: &mut [[V; N]; R],
+    a: *const V::Elem,
+    b: *const V::Elem,
+) {
+    // SAFETY: the caller vouches for the values, the vectors and the instructions.
+    unsafe { V::add_outer(acc, a, load_row::<V, N, false>(b, 0)) }
+}
+
+/// Adds one step of operands in place, the values of A a stride apart.
+#[inline(always)]
+unsafe fn direct_step<V: Vector, const R: usize, const N: usize, const PARTIAL: bool>(
+    acc: &mut [[V; N]; R],
+    a: *const V::Elem,
+    a_row: isize,
+    b: *const V::Elem,
+    last: usize,
+) {
+    // SAFETY: the caller vouches for the values, the vectors and the instructions.
+    unsafe {
+        let row = load_row::<V, N, PARTIAL>(b, last);
         for (i, sums) in acc.iter_mut().enumerate() {
             let x = V::splat(*a.offset(i as isize * a_row));
             for (sum, v) in sums.iter_mut().zip(row) {
@@ -106,15 +126,15 @@ pub(super) unsafe fn packed<V: Vector, const MR: usize, const NR: usize, const R
         let mut acc = [[V::zero(); N]; R];
         let (mut a, mut b) = (t.a, t.b);
         for _ in 0..t.k / 4 {
-            step::<V, R, N, false>(&mut acc, a, 1, b, 0);
-            step::<V, R, N, false>(&mut acc, a.add(MR), 1, b.add(NR), 0);
-            step::<V, R, N, false>(&mut acc, a.add(2 * MR), 1, b.add(2 * NR), 0);
-            step::<V, R, N, false>(&mut acc, a.add(3 * MR), 1, b.add(3 * NR), 0);
+            packed_step(&mut acc, a, b);
+            packed_step(&mut acc, a.add(MR), b.add(NR));
+            packed_step(&mut acc, a.add(2 * MR), b.add(2 * NR));
+            packed_step(&mut acc, a.add(3 * MR), b.add(3 * NR));
             a = a.add(4 * MR);
             b = b.add(4 * NR);
         }
         for _ in 0..t.k % 4 {
-            step::<V, R, N, false>(&mut acc, a, 1, b, 0);
+            packed_step(&mut acc, a, b);
             a = a.add(MR);
             b = b.add(NR);
         }
@@ -134,12 +154,12 @@ pub(super) unsafe fn direct<V: Vector, const R: usize, const N: usize>(t: &Tile<
         let (mut a, mut b) = (t.a, t.b);
         if t.last == V::LANES {
             for _ in 0..t.k {
-                step::<V, R, N, false>(&mut acc, a, t.a_row, b, 0);
+                direct_step::<V, R, N, false>(&mut acc, a, t.a_row, b, 0);
                 (a, b) = (a.wrapping_offset(t.a_step), b.wrapping_offset(t.b_step));
             }
         } else {
             for _ in 0..t.k {
-                step::<V, R, N, true>(&mut acc, a, t.a_row, b, t.last);
+                direct_step::<V, R, N, true>(&mut acc, a, t.a_row, b, t.last);
                 (a, b) = (a.wrapping_offset(t.a_step), b.wrapping_offset(t.b_step));
             }
         }

@@ -32,6 +32,24 @@ pub(super) trait Vector: Copy {
     unsafe fn plus(self, other: Self) -> Self;
     /// `self · other + sum`.
     unsafe fn times_plus(self, other: Self, sum: Self) -> Self;
+
+    /// `acc[i][j] += a[i] · row[j]`, for R values at `a`.
+    #[inline(always)]
+    unsafe fn add_outer<const R: usize, const N: usize>(
+        acc: &mut [[Self; N]; R],
+        a: *const Self::Elem,
+        row: [Self; N],
+    ) {
+        for (i, sums) in acc.iter_mut().enumerate() {
+            // SAFETY: the caller vouches for the instructions and for R values.
+            unsafe {
+                let x = Self::splat(*a.add(i));
+                for (sum, v) in sums.iter_mut().zip(row) {
+                    *sum = x.times_plus(v, *sum);
+                }
+            }
+        }
+    }
 }
 
 /// `N` lanes as a plain array: what runs on a machine without a kernel of its own, and, with 16 lanes, the twin of the

@@ -28,12 +28,20 @@ macro_rules! levels {
                 type V = $crate::cpu::simd::avx512::F32x16;
                 $body
             }
+            #[cfg(target_arch = "aarch64")]
+            unsafe fn neon<$($G: $Bound),+>($($arg: $Arg),+) {
+                type V = $crate::cpu::simd::neon::F32x4;
+                $body
+            }
             match isa {
-                Isa::Portable => portable::<$($G),+>,
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => avx2::<$($G),+>,
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512 | Isa::Amx => avx512::<$($G),+>,
+                #[cfg(target_arch = "x86_64")]
+                Isa::Portable | Isa::Neon => portable::<$($G),+>,
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon => neon::<$($G),+>,
                 #[cfg(not(target_arch = "x86_64"))]
                 _ => portable::<$($G),+>,
             }
@@ -50,9 +58,10 @@ macro_rules! levels {
             #[target_feature(enable = "avx2,fma,f16c")]
             unsafe fn avx2<$($G: $Bound),+>($($arg: $Arg),+) $body
             match isa {
-                Isa::Portable => portable::<$($G),+>,
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 | Isa::Avx512 | Isa::Amx => avx2::<$($G),+>,
+                #[cfg(target_arch = "x86_64")]
+                Isa::Portable | Isa::Neon => portable::<$($G),+>,
                 #[cfg(not(target_arch = "x86_64"))]
                 _ => portable::<$($G),+>,
             }

@@ -14,6 +14,8 @@ pub(crate) mod levels;
 mod loops;
 pub mod map;
 mod math;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 mod real;
 pub(crate) mod scalar;
 #[cfg(test)]

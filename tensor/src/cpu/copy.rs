@@ -1,9 +1,12 @@
 //! Copies: to row-major order, to another dtype, into a part of another tensor; constants and ranges.
 
-use crate::cpu::storage::{elements, filled_shape, memory, memory_mut};
-use crate::cpu::threads::{SharedMut, parallel_chunks_mut};
+use crate::cpu::moves::{relocate, with_unit};
+use crate::cpu::simd::half::Half;
+use crate::cpu::storage::{elements, filled, filled_shape, memory, memory_mut};
+use crate::cpu::threads::parallel_chunks_mut;
 use crate::cpu::walk::{GRAIN, Walk};
-use crate::{DType, Kind, Layout, Number, Result, Scalar, Shape, Tensor, match_dtype};
+use crate::{DType, Kind, Layout, Number, Result, Scalar, Shape, Tensor, bf16, f16, match_dtype};
+use bytemuck::{cast_slice, cast_slice_mut};
 
 /// A row-major tensor of these bytes.
 pub(crate) fn upload(bytes: &[u8], dtype: DType, shape: Shape) -> Result<Tensor> {
@@ -58,30 +61,36 @@ fn cast<T: Scalar, U: Scalar>(x: T) -> U {
 /// A row-major copy as elements of `dtype`.
 pub(crate) fn copy(x: &Tensor, dtype: DType) -> Result<Tensor> {
     let layout = Layout::contiguous(x.shape());
-    match_dtype!(x.dtype(), T => match_dtype!(dtype, U => filled_shape::<U>(x.shape(), |y| {
-        let (source, y) = (memory::<T>(x), SharedMut::new(y));
-        Walk::new([&layout, x.layout()]).parallel_runs(|run| {
-            let (to, from) = (run.at[0] as usize, run.at[1]);
-            if run.step[0] != 1 {
-                // The row-major result is written with gaps only where its innermost dim is 1 wide.
-                for i in 0..run.len as isize {
-                    let at = (to as isize + i * run.step[0]) as usize;
-                    // SAFETY: the walk hands each element of the result to one task, once.
-                    let y = unsafe { y.slice(at..at + 1) };
-                    y[0] = cast(source[(from + i * run.step[1]) as usize]);
-                }
-                return;
-            }
-            // SAFETY: the walk hands each element of the result to one task, once.
-            let y = unsafe { y.slice(to..to + run.len) };
-            match run.step[1] {
-                1 => y.iter_mut().zip(&source[from as usize..][..run.len]).for_each(|(y, &x)| *y = cast(x)),
-                0 => y.fill(cast(source[from as usize])),
-                s => y.iter_mut().enumerate().for_each(|(i, y)| *y = cast(source[(from + i as isize * s) as usize])),
-            }
-        });
+    if x.dtype() == dtype {
+        return copy_as(x, &layout);
+    }
+    let x = if x.layout().is_contiguous() { x.clone() } else { copy_as(x, &layout)? };
+    match_dtype!(x.dtype(), T => match_dtype!(dtype, U => filled::<U>(layout, |y| {
+        let x = elements::<T>(&x);
+        parallel_chunks_mut(y, GRAIN, |i, y| convert(&x[i * GRAIN..][..y.len()], y));
         Ok(())
     })))
+}
+
+/// A copy whose elements lie as `layout` says, which is dense and has the shape of `x`.
+pub(crate) fn copy_as(x: &Tensor, layout: &Layout) -> Result<Tensor> {
+    match_dtype!(x.dtype(), T => filled::<T>(*layout, |y| {
+        let walk = Walk::new([layout, x.layout()]);
+        with_unit!(T, U => relocate::<U>(&walk, cast_slice_mut(y), cast_slice(memory::<T>(x))));
+        Ok(())
+    }))
+}
+
+/// `y[i] = x[i]` in another type.
+fn convert<T: Scalar, U: Scalar>(x: &[T], y: &mut [U]) {
+    use DType::{BF16, F16, F32};
+    match (T::DTYPE, U::DTYPE) {
+        (F32, F16) => Half::narrow(cast_slice(x), cast_slice_mut::<U, f16>(y)),
+        (F32, BF16) => Half::narrow(cast_slice(x), cast_slice_mut::<U, bf16>(y)),
+        (F16, F32) => Half::widen(cast_slice::<T, f16>(x), cast_slice_mut(y)),
+        (BF16, F32) => Half::widen(cast_slice::<T, bf16>(x), cast_slice_mut(y)),
+        _ => y.iter_mut().zip(x).for_each(|(y, &x)| *y = cast(x)),
+    }
 }
 
 /// Writes `x` into the elements of `out` that `at` selects, in place if nobody else sees `out`.
@@ -96,21 +105,8 @@ pub(crate) fn write(out: Tensor, at: &Layout, x: &Tensor) -> Result<Tensor> {
     let shape = out.shape();
     match_dtype!(x.dtype(), T => {
         if let Some(y) = memory_mut::<T>(&mut out) {
-            let (source, y) = (memory::<T>(x), SharedMut::new(&mut y[..shape.numel()]));
-            Walk::new([at, x.layout()]).parallel_runs(|run| {
-                if run.step == [1, 1] {
-                    let to = run.at[0] as usize;
-                    // SAFETY: no two elements of `at` coincide, and the walk hands each to one task, once.
-                    let y = unsafe { y.slice(to..to + run.len) };
-                    return y.copy_from_slice(&source[run.at[1] as usize..][..run.len]);
-                }
-                for i in 0..run.len as isize {
-                    let to = (run.at[0] + i * run.step[0]) as usize;
-                    // SAFETY: as above.
-                    let y = unsafe { y.slice(to..to + 1) };
-                    y[0] = source[(run.at[1] + i * run.step[1]) as usize];
-                }
-            });
+            let (walk, y) = (Walk::new([at, x.layout()]), &mut y[..shape.numel()]);
+            with_unit!(T, U => relocate::<U>(&walk, cast_slice_mut(y), cast_slice(memory::<T>(x))));
         }
     });
     Ok(out)

@@ -2,13 +2,17 @@
 //!
 //! A run whose operand is strided is gathered into a small block first, so every kernel is written once, for slices.
 
+use crate::cpu::copy::copy_as;
 use crate::cpu::isa::isa;
 use crate::cpu::map::{self, Operand};
+use crate::cpu::moves::with_unit;
 use crate::cpu::storage::{filled, memory, memory_mut};
 use crate::cpu::threads::SharedMut;
-use crate::cpu::walk::{Run, Walk};
+use crate::cpu::walk::{GRAIN, Run, Walk};
 use crate::op::{BinaryOp, CompareOp, PredicateOp, UnaryOp};
-use crate::{Bool, DType, Layout, Result, Scalar, Tensor, match_dtype};
+use crate::{Bool, DType, Layout, Result, Tensor, match_dtype};
+use bytemuck::{cast_slice, cast_slice_mut};
+use std::mem::MaybeUninit;
 
 /// Elements gathered at a time: a few of these fit into the first-level cache.
 const BLOCK: usize = 512;
@@ -20,22 +24,37 @@ fn result_layout(operands: &[&Tensor]) -> Layout {
     dense.map_or_else(|| Layout::contiguous(shape), |t| t.layout().dense_like(shape))
 }
 
+/// An operand's copy in the memory order of the result, where its rows run across those of the result: transposing it tile
+/// by tile first costs less than reading a cache line for every element.
+fn in_order(layout: &Layout, x: &Tensor) -> Result<Option<Tensor>> {
+    let crosses = || Walk::new([layout, x.layout()]).crossing().is_some();
+    Ok(if x.numel() > GRAIN && crosses() { Some(copy_as(x, layout)?) } else { None })
+}
+
+/// Room for gathered elements: not initialised, as most runs need none.
+type Block<T> = [MaybeUninit<T>; BLOCK];
+
+fn block<T>() -> Block<T> {
+    [const { MaybeUninit::uninit() }; BLOCK]
+}
+
 /// One operand over a stretch of a run: a slice of its memory, one repeated element, or a gathered block.
-fn operand<'a, T: Scalar>(
+fn operand<'a, T: Copy>(
     memory: &'a [T],
     at: isize,
     step: isize,
     len: usize,
-    block: &'a mut [T; BLOCK],
+    block: &'a mut Block<T>,
 ) -> Operand<'a, T> {
     match step {
         1 => Operand::Slice(&memory[at as usize..][..len]),
         0 => Operand::Scalar(memory[at as usize]),
         _ => {
             for (i, b) in block[..len].iter_mut().enumerate() {
-                *b = memory[(at + i as isize * step) as usize];
+                b.write(memory[(at + i as isize * step) as usize]);
             }
-            Operand::Slice(&block[..len])
+            // SAFETY: the first `len` elements were written just now.
+            Operand::Slice(unsafe { std::slice::from_raw_parts(block.as_ptr().cast(), len) })
         }
     }
 }
@@ -58,7 +77,7 @@ pub(crate) fn unary(op: UnaryOp, x: &Tensor) -> Result<Tensor> {
     match_dtype!(x.dtype(), T => filled::<T>(layout, |y| {
         let (source, y) = (memory::<T>(x), SharedMut::new(y));
         Walk::new([&layout, x.layout()]).parallel_runs(|run| {
-            let mut block = [T::default(); BLOCK];
+            let mut block = block();
             stretches(run, |[to, from], len| {
                 // SAFETY: the walk hands each element of the dense result to one task, once.
                 let y = unsafe { y.slice(to as usize..to as usize + len) };
@@ -73,11 +92,13 @@ pub(crate) fn unary(op: UnaryOp, x: &Tensor) -> Result<Tensor> {
 pub(crate) fn binary(op: BinaryOp, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let layout = result_layout(&[a, b]);
     let isa = isa();
+    let (a_moved, b_moved) = (in_order(&layout, a)?, in_order(&layout, b)?);
+    let (a, b) = (a_moved.as_ref().unwrap_or(a), b_moved.as_ref().unwrap_or(b));
     map::check_binary(op, a.dtype())?;
     match_dtype!(a.dtype(), T => filled::<T>(layout, |y| {
         let (x0, x1, y) = (memory::<T>(a), memory::<T>(b), SharedMut::new(y));
         Walk::new([&layout, a.layout(), b.layout()]).parallel_runs(|run| {
-            let (mut block0, mut block1) = ([T::default(); BLOCK], [T::default(); BLOCK]);
+            let (mut block0, mut block1) = (block(), block());
             stretches(run, |[to, p, q], len| {
                 // SAFETY: the walk hands each element of the dense result to one task, once.
                 let y = unsafe { y.slice(to as usize..to as usize + len) };
@@ -98,12 +119,14 @@ pub(crate) fn binary_into(op: BinaryOp, mut a: Tensor, b: &Tensor) -> Result<Ten
     if !layout.is_dense() || a.shares_memory_with(b) {
         return binary(op, &a, b);
     }
+    let moved = in_order(&layout, b)?;
+    let b = moved.as_ref().unwrap_or(b);
     let done = match_dtype!(a.dtype(), T => match memory_mut::<T>(&mut a) {
         None => false,
         Some(y) => {
             let (x1, y) = (memory::<T>(b), SharedMut::new(y));
             Walk::new([&layout, b.layout()]).parallel_runs(|run| {
-                let mut block = [T::default(); BLOCK];
+                let mut block = block();
                 stretches(run, |[to, q], len| {
                     // SAFETY: the walk hands each element of the dense operand to one task, once.
                     let y = unsafe { y.slice(to as usize..to as usize + len) };
@@ -120,10 +143,12 @@ pub(crate) fn binary_into(op: BinaryOp, mut a: Tensor, b: &Tensor) -> Result<Ten
 pub(crate) fn compare(op: CompareOp, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let layout = result_layout(&[a, b]);
     let isa = isa();
+    let (a_moved, b_moved) = (in_order(&layout, a)?, in_order(&layout, b)?);
+    let (a, b) = (a_moved.as_ref().unwrap_or(a), b_moved.as_ref().unwrap_or(b));
     match_dtype!(a.dtype(), T => filled::<Bool>(layout, |y| {
         let (x0, x1, y) = (memory::<T>(a), memory::<T>(b), SharedMut::new(y));
         Walk::new([&layout, a.layout(), b.layout()]).parallel_runs(|run| {
-            let (mut block0, mut block1) = ([T::default(); BLOCK], [T::default(); BLOCK]);
+            let (mut block0, mut block1) = (block(), block());
             stretches(run, |[to, p, q], len| {
                 // SAFETY: the walk hands each element of the dense result to one task, once.
                 let y = unsafe { y.slice(to as usize..to as usize + len) };
@@ -143,7 +168,7 @@ pub(crate) fn predicate(op: PredicateOp, x: &Tensor) -> Result<Tensor> {
     match_dtype!(x.dtype(), T => filled::<Bool>(layout, |y| {
         let (source, y) = (memory::<T>(x), SharedMut::new(y));
         Walk::new([&layout, x.layout()]).parallel_runs(|run| {
-            let mut block = [T::default(); BLOCK];
+            let mut block = block();
             stretches(run, |[to, from], len| {
                 // SAFETY: the walk hands each element of the dense result to one task, once.
                 let y = unsafe { y.slice(to as usize..to as usize + len) };
@@ -157,17 +182,27 @@ pub(crate) fn predicate(op: PredicateOp, x: &Tensor) -> Result<Tensor> {
 /// `a` where `condition` is true, else `b`.
 pub(crate) fn select(condition: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let layout = result_layout(&[a, b, condition]);
+    let isa = isa();
     debug_assert_eq!(condition.dtype(), DType::Bool);
-    match_dtype!(a.dtype(), T => filled::<T>(layout, |y| {
-        let (c, x0, x1, y) = (memory::<Bool>(condition), memory::<T>(a), memory::<T>(b), SharedMut::new(y));
+    let moved = [in_order(&layout, condition)?, in_order(&layout, a)?, in_order(&layout, b)?];
+    let [condition, a, b] = std::array::from_fn(|i| moved[i].as_ref().unwrap_or([condition, a, b][i]));
+    let c = memory::<Bool>(condition);
+    match_dtype!(a.dtype(), T => filled::<T>(layout, |y| with_unit!(T, U => {
+        let (x0, x1) = (cast_slice::<T, U>(memory(a)), cast_slice::<T, U>(memory(b)));
+        let y = SharedMut::new(cast_slice_mut::<T, U>(y));
         Walk::new([&layout, condition.layout(), a.layout(), b.layout()]).parallel_runs(|run| {
-            // SAFETY: the walk hands each element of the dense result to one task, once.
-            let y = unsafe { y.slice(run.at[0] as usize..run.at[0] as usize + run.len) };
-            for (i, y) in y.iter_mut().enumerate() {
-                let at = |k: usize| (run.at[k] + i as isize * run.step[k]) as usize;
-                *y = if c[at(1)].0 != 0 { x0[at(2)] } else { x1[at(3)] };
-            }
+            let (mut block, mut block0, mut block1) = (block(), block(), block());
+            stretches(run, |[to, at, p, q], len| {
+                // SAFETY: the walk hands each element of the dense result to one task, once.
+                let y = unsafe { y.slice(to as usize..to as usize + len) };
+                let p = operand(x0, p, run.step[2], len, &mut block0);
+                let q = operand(x1, q, run.step[3], len, &mut block1);
+                match operand(c, at, run.step[1], len, &mut block) {
+                    Operand::Slice(c) => map::select(isa, cast_slice(c), p, q, y),
+                    Operand::Scalar(c) => if c.0 != 0 { p } else { q }.copy_to(y),
+                }
+            });
         });
         Ok(())
-    }))
+    })))
 }

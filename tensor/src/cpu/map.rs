@@ -1,12 +1,15 @@
 //! Elementwise kernels over slices, by dtype.
 
 use crate::cpu::isa::Isa;
+use crate::cpu::moves::Unit;
 use crate::cpu::simd::map;
+use crate::cpu::wide::dispatch;
 use crate::op::binary::{BinaryIntFormula, BinaryIntVisitor};
 use crate::op::unary::{UnaryIntFormula, UnaryIntVisitor};
 use crate::op::{BinaryOp, CompareOp, PredicateOp, UnaryOp};
 use crate::{Bool, DType, Error, Kind, Result, Scalar};
 use half::{bf16, f16};
+use std::iter::repeat;
 
 /// What a kernel reads: elements, or one element for all.
 #[derive(Clone, Copy)]
@@ -22,6 +25,16 @@ impl<T: bytemuck::Pod> Operand<'_, T> {
             Operand::Slice(s) => s,
             Operand::Scalar(x) => std::slice::from_ref(x),
         })
+    }
+}
+
+impl<T: Copy> Operand<'_, T> {
+    /// The elements written to `y`.
+    pub(crate) fn copy_to(self, y: &mut [T]) {
+        match self {
+            Operand::Slice(x) => y.copy_from_slice(x),
+            Operand::Scalar(x) => y.fill(x),
+        }
     }
 }
 
@@ -109,6 +122,26 @@ pub(crate) fn predicate<T: Scalar>(op: PredicateOp, isa: Isa, x: Operand<T>, y: 
         Operand::Scalar(_) => {
             with_element!(T, E => map::predicate::<E>(op, isa, x.elements(), &mut answer));
             y.fill(Bool(answer[0]));
+        }
+    }
+}
+
+/// `y = c ? a : b`, element by element.
+#[inline(always)]
+fn pick<U: Copy>(c: &[u8], a: impl Iterator<Item = U>, b: impl Iterator<Item = U>, y: &mut [U]) {
+    for (((y, &c), a), b) in y.iter_mut().zip(c).zip(a).zip(b) {
+        *y = if c != 0 { a } else { b };
+    }
+}
+
+dispatch! {
+    /// `y = a` where `c` is not 0, else `b`; units stand for elements of their size.
+    pub(crate) fn select<U: Unit>(c: &[u8], a: Operand<U>, b: Operand<U>, y: &mut [U]) {
+        match (a, b) {
+            (Operand::Slice(a), Operand::Slice(b)) => pick(c, a.iter().copied(), b.iter().copied(), y),
+            (Operand::Slice(a), Operand::Scalar(b)) => pick(c, a.iter().copied(), repeat(b), y),
+            (Operand::Scalar(a), Operand::Slice(b)) => pick(c, repeat(a), b.iter().copied(), y),
+            (Operand::Scalar(a), Operand::Scalar(b)) => pick(c, repeat(a), repeat(b), y),
         }
     }
 }

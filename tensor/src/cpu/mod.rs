@@ -10,6 +10,7 @@ pub mod isa;
 mod map;
 mod matmul;
 pub mod memory;
+mod moves;
 mod norm;
 mod optim;
 mod pool;

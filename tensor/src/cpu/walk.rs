@@ -65,6 +65,26 @@ impl<const N: usize> Walk<N> {
         walk
     }
 
+    /// How many elements there are.
+    pub(crate) fn numel(&self) -> usize {
+        self.numel
+    }
+
+    /// Panics unless every element of each operand lies inside a slice of this length: the layouts of a tensor do.
+    pub(crate) fn check_inside(&self, lens: [usize; N]) {
+        for k in (0..N).filter(|_| self.numel > 0) {
+            let reach = |sign: isize| -> isize {
+                (0..self.rank).map(|d| (self.strides[d][k] * sign).max(0) * (self.dims[d] as isize - 1)).sum()
+            };
+            let (low, high) = (self.offsets[k] - reach(-1), self.offsets[k] + reach(1));
+            assert!(
+                low >= 0 && (high as usize) < lens[k],
+                "operand {k} of a walk reaches {low}..={high} of {}",
+                lens[k]
+            );
+        }
+    }
+
     /// Hands out elements `start..end` of the walk as runs.
     pub(crate) fn runs(&self, start: usize, end: usize, mut f: impl FnMut(Run<N>)) {
         if start >= end {
@@ -122,6 +142,44 @@ impl<const N: usize> Walk<N> {
         parallel_for(self.numel.div_ceil(GRAIN), |task| {
             self.runs(task * GRAIN, ((task + 1) * GRAIN).min(self.numel), &f);
         });
+    }
+}
+
+/// A plane whose rows are consecutive in the source and whose columns are consecutive in the target of a walk.
+pub(crate) struct Crossing {
+    /// The walk over the planes: where each starts.
+    pub(crate) outer: Walk<2>,
+    /// Rows of the source.
+    pub(crate) rows: usize,
+    /// Columns of the source.
+    pub(crate) columns: usize,
+    /// From a row of the source to the next.
+    pub(crate) from_row: isize,
+    /// From a column in the target to the next.
+    pub(crate) to_column: isize,
+}
+
+impl Walk<2> {
+    /// The plane of the innermost dim of operand 0, the target, and that of operand 1, where they are two.
+    pub(crate) fn crossing(&self) -> Option<Crossing> {
+        let last = self.rank.checked_sub(1)?;
+        let across = (0..last).rev().find(|&d| self.strides[d][1] == 1)?;
+        if self.strides[last][0] != 1 || self.strides[last][1] == 0 || self.dims[across] < 4 {
+            return None;
+        }
+        let mut outer = self.clone();
+        // Both dims stay, with one element.
+        for d in [across, last] {
+            outer.numel /= outer.dims[d].max(1);
+            outer.dims[d] = 1;
+        }
+        Some(Crossing {
+            outer,
+            rows: self.dims[last],
+            columns: self.dims[across],
+            from_row: self.strides[last][1],
+            to_column: self.strides[across][0],
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Conversion between `f32` and the 16-bit formats, slice by slice. To 16 bits it rounds to nearest, halves to even.
 
+use crate::cpu::isa::isa;
+use crate::cpu::wide::dispatch;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
@@ -22,11 +24,25 @@ impl Half for f16 {
 
 impl Half for bf16 {
     fn widen(from: &[bf16], to: &mut [f32]) {
+        widen_bf16(isa(), from, to);
+    }
+    fn narrow(from: &[f32], to: &mut [bf16]) {
+        narrow_bf16(isa(), from, to);
+    }
+}
+
+dispatch! {
+    /// The 16 bits become the upper half.
+    fn widen_bf16(from: &[bf16], to: &mut [f32]) {
         for (y, x) in to.iter_mut().zip(from) {
             *y = f32::from_bits(u32::from(x.to_bits()) << 16);
         }
     }
-    fn narrow(from: &[f32], to: &mut [bf16]) {
+}
+
+dispatch! {
+    /// The upper half, rounded.
+    fn narrow_bf16(from: &[f32], to: &mut [bf16]) {
         for (y, x) in to.iter_mut().zip(from) {
             let bits = x.to_bits();
             let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;

@@ -158,8 +158,8 @@ impl<T: Comparable> PredicateVisitor for Choose<T> {
     }
 }
 
-/// Elements per block of a loop over scalars: the block is copied to the stack, where the compiler sees that it
-/// overlaps nothing, so that loops in place vectorise too.
+/// Elements per block of a loop over scalars: the results are collected on the stack, where the compiler sees that they
+/// overlap nothing, so that loops in place vectorise too.
 const BLOCK: usize = 64;
 
 /// # Safety
@@ -171,16 +171,22 @@ unsafe fn map_blocks<T: Copy + Default, U: Copy + Default>(
     n: usize,
     f: impl Fn(T) -> U,
 ) {
-    let (mut input, mut output) = ([T::default(); BLOCK], [U::default(); BLOCK]);
+    let (mut rest, mut output) = ([T::default(); BLOCK], [U::default(); BLOCK]);
     for start in (0..n).step_by(BLOCK) {
         let len = BLOCK.min(n - start);
-        // SAFETY: `start + len <= n`, `len <= BLOCK`, and the arrays are on the stack, so they overlap nothing.
-        unsafe { copy_nonoverlapping(x.add(start), input.as_mut_ptr(), len) };
-        for (y, &x) in output.iter_mut().zip(&input) {
-            *y = f(x);
+        // SAFETY: `start + len <= n`, `len <= BLOCK`; a short rest goes through an array. What is read is no longer borrowed
+        // when the output, which may be the same elements, is written.
+        unsafe {
+            let mut input = x.add(start).cast();
+            if len < BLOCK {
+                copy_nonoverlapping(x.add(start), rest.as_mut_ptr(), len);
+                input = &raw const rest;
+            }
+            for (y, &x) in output.iter_mut().zip(&*input) {
+                *y = f(x);
+            }
+            copy_nonoverlapping(output.as_ptr(), y.add(start), len);
         }
-        // SAFETY: as above.
-        unsafe { copy_nonoverlapping(output.as_ptr(), y.add(start), len) };
     }
 }
 
@@ -204,17 +210,39 @@ unsafe fn zip_blocks<T: Copy + Default, U: Copy + Default>(
     let mut output = [U::default(); BLOCK];
     for start in (0..n).step_by(BLOCK) {
         let len = BLOCK.min(n - start);
-        // SAFETY: `start + len <= n`, `len <= BLOCK`, and the arrays are on the stack, so they overlap nothing.
+        // SAFETY: `start + len <= n`, `len <= BLOCK`; a repeated element and a short rest are in arrays. What is read is no
+        // longer borrowed when the output, which may be the same elements, is written.
         unsafe {
-            copy_nonoverlapping(a.add(start * a_step), left.as_mut_ptr(), len * a_step);
-            copy_nonoverlapping(b.add(start * b_step), right.as_mut_ptr(), len * b_step);
+            let (from_a, from_b): (*const [T; BLOCK], *const [T; BLOCK]) =
+                (block_at(a, a_step, start, len, &mut left), block_at(b, b_step, start, len, &mut right));
+            for ((y, &a), &b) in output.iter_mut().zip(&*from_a).zip(&*from_b) {
+                *y = f(a, b);
+            }
+            copy_nonoverlapping(output.as_ptr(), y.add(start), len);
         }
-        for ((y, &a), &b) in output.iter_mut().zip(&left).zip(&right) {
-            *y = f(a, b);
-        }
-        // SAFETY: as above.
-        unsafe { copy_nonoverlapping(output.as_ptr(), y.add(start), len) };
     }
+}
+
+/// A block of an operand: its memory, or the array that holds a repeated element, or else takes a short rest.
+///
+/// # Safety
+/// `len` elements are readable from `start` on, if the step is 1.
+#[inline(always)]
+unsafe fn block_at<T: Copy>(
+    x: *const T,
+    step: usize,
+    start: usize,
+    len: usize,
+    block: &mut [T; BLOCK],
+) -> *const [T; BLOCK] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if step == 1 && len == BLOCK {
+            return x.add(start).cast();
+        }
+        copy_nonoverlapping(x.add(start * step), block.as_mut_ptr(), len * step);
+    }
+    block
 }
 
 /// # Safety

@@ -1,6 +1,6 @@
 //! Every rule against finite differences: the tables are walked, so a new row is tested the moment it exists.
 
-use gradus_autograd::{CheckOptions, ClassLoss, Reduction, Var, gradcheck, gradgradcheck};
+use gradus_autograd::{Backward, CheckOptions, ClassLoss, Reduction, Var, gradcheck, gradgradcheck};
 use tensor::op::{BinaryOp, UnaryOp};
 use tensor::{Conv, DType, Device, Distribution, Generator, Pool, Result, Tensor};
 
@@ -46,6 +46,42 @@ fn every_unary_rule_is_the_slope_of_its_op() {
                 .unwrap_or_else(|e| panic!("second derivative of {}: {e}", op.name()));
         }
     }
+}
+
+/// Values at which rules tend to go wrong, and others.
+fn edges(dtype: DType) -> Tensor {
+    let edges = [0.0, -0.0, 1.0, -1.0, 3.0, -3.0, 6.0, 20.0, 25.0, -25.0, f64::NAN, 1e-3, 0.5, -0.7, 2.2];
+    Tensor::from_slice(&edges, [3, 5], &Device::cpu())
+        .and_then(|x| x.to_dtype(dtype))
+        .expect("a small tensor")
+}
+
+#[test]
+fn the_gradient_in_one_pass_is_that_of_the_rule() -> Result<()> {
+    for (&op, dtype) in
+        UnaryOp::ALL.iter().flat_map(|op| [(op, DType::F64), (op, DType::F32), (op, DType::BF16)])
+    {
+        let g = random(&[3, 5], 9).to_dtype(dtype)?;
+        for x in [edges(dtype), edges(dtype).t()?] {
+            let g = if x.dims() == g.dims() { g.clone() } else { g.t()? };
+            let leaf = Var::leaf(x.clone());
+            let pass = |create_graph| {
+                let options = Backward { gradient: Some(g.clone()), create_graph, ..Default::default() };
+                leaf.unary(op)?.backward_with(&options)?.get(&leaf)?.to_dtype(DType::F64)?.to_vec::<f64>()
+            };
+            let (once, composed) = (pass(false)?, pass(true)?);
+            let unit = match dtype {
+                DType::F64 => 1e-13,
+                DType::F32 => 4e-6,
+                _ => 0.03,
+            };
+            for (i, (a, b)) in once.iter().zip(&composed).enumerate() {
+                let close = (a - b).abs() <= unit * (1.0 + b.abs()) || a == b || (a.is_nan() && b.is_nan());
+                assert!(close, "{} of {dtype} at {i}: {a} and {b}", op.name());
+            }
+        }
+    }
+    Ok(())
 }
 
 #[test]

@@ -241,6 +241,22 @@ pub trait Backend: Send + Sync + 'static {
 
     // --- provided: fused kernels ---
 
+    /// The gradient of a unary op in one pass: from that of its result and from its input or its result, whichever
+    /// [`UnaryOp::dispatch_gradient`] takes. `None` if there is no kernel: `autograd` then composes it.
+    fn unary_backward(&self, _op: UnaryOp, _grad: &Tensor, _saved: &Tensor) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    /// The first `k` of [`sort`](Self::sort).
+    fn topk(&self, x: &Tensor, dim: usize, k: usize, largest: bool) -> Result<(Tensor, Tensor)> {
+        composed::topk(x, dim, k, largest)
+    }
+
+    /// The tensors one after the other along `dim`; `shape` is that of the result.
+    fn cat(&self, tensors: &[Tensor], dim: usize, shape: Shape) -> Result<Tensor> {
+        composed::cat(tensors, dim, shape)
+    }
+
     /// `softmax(x)` along `dim`; `log` for its logarithm.
     fn softmax(&self, x: &Tensor, dim: usize, log: bool) -> Result<Tensor> {
         composed::softmax(x, dim, log)

@@ -221,14 +221,17 @@ impl Var {
         Ok(Var::record("where", y, &[self, other], move |b| {
             Ok(vec![
                 b.want(0, || b.grad().keep_where(&condition)?.sum_to(a_shape))?,
-                b.want(1, || b.grad().keep_where(&condition.logical_not()?)?.sum_to(b_shape))?,
+                b.want(1, || b.grad().masked_fill(&condition, 0.0)?.sum_to(b_shape))?,
             ])
         }))
     }
 
     /// `self` where `condition` (bool) is true, else 0.
     pub fn keep_where(&self, condition: &Tensor) -> Result<Var> {
-        self.masked_fill(&condition.logical_not()?, 0.0)
+        let zero = Tensor::zeros((), (self.dtype(), self.device()))?;
+        let y = condition.select_from(self.value(), &zero)?;
+        let (condition, shape) = (condition.clone(), self.shape());
+        Ok(Var::record1("keep_where", y, self, move |g| g.keep_where(&condition)?.sum_to(shape)))
     }
 
     /// `value` where `mask` (bool) is true, else `self`; both broadcast.

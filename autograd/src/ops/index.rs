@@ -3,12 +3,17 @@
 use crate::Var;
 use tensor::{Error, Result, Tensor};
 
+/// Zeros to add to, of the shape of `x`: one zero, repeated, which costs no pass over memory.
+fn zeros(x: &Tensor) -> Result<Var> {
+    Ok(Tensor::zeros((), (x.dtype(), x.device()))?.broadcast_to(x.shape())?.into())
+}
+
 impl Var {
     /// One element for each index; see [`Tensor::gather`].
     pub fn gather(&self, dim: isize, index: &Tensor) -> Result<Var> {
         let y = self.value().gather(dim, index)?;
         let (x, index) = (self.value().clone(), index.clone());
-        Ok(Var::record1("gather", y, self, move |g| Var::from(x.zeros_like()?).scatter_add(dim, &index, g)))
+        Ok(Var::record1("gather", y, self, move |g| zeros(&x)?.scatter_add(dim, &index, g)))
     }
 
     /// Adds at each index; see [`Tensor::scatter_add`].
@@ -48,9 +53,7 @@ impl Var {
     pub fn index_select(&self, dim: isize, index: &Tensor) -> Result<Var> {
         let y = self.value().index_select(dim, index)?;
         let (x, index) = (self.value().clone(), index.clone());
-        Ok(Var::record1("index_select", y, self, move |g| {
-            Var::from(x.zeros_like()?).index_add(dim, &index, g)
-        }))
+        Ok(Var::record1("index_select", y, self, move |g| zeros(&x)?.index_add(dim, &index, g)))
     }
 
     /// Adds slices; see [`Tensor::index_add`].
@@ -84,7 +87,7 @@ impl Var {
                 let pad = flat.compare_scalar(tensor::op::CompareOp::Eq, padding)?;
                 g = g.masked_fill(&pad.unsqueeze(1)?, 0.0)?;
             }
-            Var::from(table.zeros_like()?).index_add(0, &flat, &g)
+            zeros(&table)?.index_add(0, &flat, &g)
         }))
     }
 

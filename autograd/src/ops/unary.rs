@@ -1,6 +1,6 @@
 //! One row per unary op: what it saves, and its gradient given that and `g`.
 
-use crate::Var;
+use crate::{Var, is_recording};
 use std::f64::consts::{LN_2, LN_10, PI, SQRT_2};
 use tensor::op::UnaryOp;
 use tensor::{Result, Tensor};
@@ -72,6 +72,16 @@ unary_grads! {
     Ceil        ceil        Nothing |g, _| zero(g);
     Round       round       Nothing |g, _| zero(g);
     Trunc       trunc       Nothing |g, _| zero(g);
+}
+
+/// The gradient in one pass if the backend has it, else by the rule: as it always is when it is to be differentiated in turn.
+fn fused(op: UnaryOp, rule: Grad, g: &Var, saved: &Var) -> Result<Var> {
+    if !is_recording() {
+        if let Some(dx) = g.value().unary_backward(op, saved.value())? {
+            return Ok(dx.into());
+        }
+    }
+    rule(g, saved)
 }
 
 /// The gradient of a step function.
@@ -149,10 +159,10 @@ impl Var {
             Saved::Nothing => Var::record1(op.name(), y, self, move |g| grad(g, g)),
             Saved::Input => {
                 let x = self.clone();
-                Var::record1(op.name(), y, self, move |g| grad(g, &x))
+                Var::record1(op.name(), y, self, move |g| fused(op, grad, g, &x))
             }
             Saved::Output => Var::record_with_output(op.name(), y, &[self], move |b| {
-                Ok(vec![Some(grad(b.grad(), &b.output()?)?)])
+                Ok(vec![Some(fused(op, grad, b.grad(), &b.output()?)?)])
             }),
         })
     }

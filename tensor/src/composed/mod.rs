@@ -7,7 +7,27 @@ pub use rnn::{rnn, rnn_backward};
 
 use crate::backend::{AdamStep, SgdStep};
 use crate::op::BinaryOp;
-use crate::{Result, Tensor};
+use crate::{Error, Layout, Number, Result, Shape, Tensor};
+
+/// The whole order, and the first `k` of it.
+pub fn topk(x: &Tensor, dim: usize, k: usize, largest: bool) -> Result<(Tensor, Tensor)> {
+    let dim = dim as isize;
+    let (values, indices) = x.sort(dim, largest)?;
+    Ok((values.narrow(dim, 0, k)?, indices.narrow(dim, 0, k)?))
+}
+
+/// Each tensor written to its place in a new one of `shape`.
+pub fn cat(tensors: &[Tensor], dim: usize, shape: Shape) -> Result<Tensor> {
+    let whole = Layout::contiguous(shape);
+    let Some(first) = tensors.first() else { return Err(Error::argument("cat", "there is nothing to join")) };
+    let mut out = first.backend().full(shape, first.dtype(), Number::Int(0))?;
+    let mut start = 0;
+    for t in tensors {
+        out = t.backend().write(out, &whole.slice(dim, start, t.dims()[dim], 1), t)?;
+        start += t.dims()[dim];
+    }
+    Ok(out)
+}
 
 /// `softmax` or its logarithm along `dim`.
 pub fn softmax(x: &Tensor, dim: usize, log: bool) -> Result<Tensor> {

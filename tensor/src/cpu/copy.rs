@@ -5,7 +5,7 @@ use crate::cpu::simd::half::Half;
 use crate::cpu::storage::{elements, filled, filled_shape, memory, memory_mut};
 use crate::cpu::threads::parallel_chunks_mut;
 use crate::cpu::walk::{GRAIN, Walk};
-use crate::{DType, Kind, Layout, Number, Result, Scalar, Shape, Tensor, bf16, f16, match_dtype};
+use crate::{DType, Error, Kind, Layout, Number, Result, Scalar, Shape, Tensor, bf16, f16, match_dtype};
 use bytemuck::{cast_slice, cast_slice_mut};
 
 /// A row-major tensor of these bytes.
@@ -77,6 +77,22 @@ pub(crate) fn copy_as(x: &Tensor, layout: &Layout) -> Result<Tensor> {
     match_dtype!(x.dtype(), T => filled::<T>(*layout, |y| {
         let walk = Walk::new([layout, x.layout()]);
         with_unit!(T, U => relocate::<U>(&walk, cast_slice_mut(y), cast_slice(memory::<T>(x))));
+        Ok(())
+    }))
+}
+
+/// The tensors one after the other along `dim`, in a new one of `shape`.
+pub(crate) fn cat(tensors: &[Tensor], dim: usize, shape: Shape) -> Result<Tensor> {
+    let Some(first) = tensors.first() else { return Err(Error::argument("cat", "there is nothing to join")) };
+    let whole = Layout::contiguous(shape);
+    match_dtype!(first.dtype(), T => filled_shape::<T>(shape, |y| {
+        let mut start = 0;
+        for x in tensors {
+            let part = whole.slice(dim, start, x.dims()[dim], 1);
+            let walk = Walk::new([&part, x.layout()]);
+            with_unit!(T, U => relocate::<U>(&walk, cast_slice_mut(y), cast_slice(memory::<T>(x))));
+            start += x.dims()[dim];
+        }
         Ok(())
     }))
 }

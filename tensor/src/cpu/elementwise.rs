@@ -6,6 +6,7 @@ use crate::cpu::copy::copy_as;
 use crate::cpu::isa::isa;
 use crate::cpu::map::{self, Operand};
 use crate::cpu::moves::with_unit;
+use crate::cpu::simd::map::Pair;
 use crate::cpu::storage::{filled, memory, memory_mut};
 use crate::cpu::threads::SharedMut;
 use crate::cpu::walk::{GRAIN, Run, Walk};
@@ -90,11 +91,24 @@ pub(crate) fn unary(op: UnaryOp, x: &Tensor) -> Result<Tensor> {
 
 /// `op(a, b)`.
 pub(crate) fn binary(op: BinaryOp, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    map::check_binary(op, a.dtype())?;
+    pair(op.into(), a, b)
+}
+
+/// The gradient of `op`, from that of its result and what its rule saves; none if it takes more than one pass.
+pub(crate) fn unary_backward(op: UnaryOp, grad: &Tensor, saved: &Tensor) -> Result<Option<Tensor>> {
+    match map::has_gradient(op) && grad.dtype().is_float() {
+        true => pair(Pair::Gradient(op), grad, saved).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// A function of two elements whose dtype was checked.
+fn pair(op: Pair, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let layout = result_layout(&[a, b]);
     let isa = isa();
     let (a_moved, b_moved) = (in_order(&layout, a)?, in_order(&layout, b)?);
     let (a, b) = (a_moved.as_ref().unwrap_or(a), b_moved.as_ref().unwrap_or(b));
-    map::check_binary(op, a.dtype())?;
     match_dtype!(a.dtype(), T => filled::<T>(layout, |y| {
         let (x0, x1, y) = (memory::<T>(a), memory::<T>(b), SharedMut::new(y));
         Walk::new([&layout, a.layout(), b.layout()]).parallel_runs(|run| {

@@ -6,10 +6,11 @@ use crate::cpu::isa::isa;
 use crate::cpu::reduce::{Kernel, contiguous};
 use crate::cpu::storage::{elements, filled_shape, memory, memory_mut};
 use crate::cpu::threads::{SharedMut, parallel_for};
-use crate::cpu::walk::GRAIN;
+use crate::cpu::walk::{GRAIN, Walk};
 use crate::cpu::wide::{Wide, Widened};
 use crate::op::ReduceOp;
 use crate::{Error, Kind, Layout, Result, Scalar, Tensor, match_dtype};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The indices as plain numbers, checked against the extent of the dim they point into.
 fn checked<'a>(
@@ -18,33 +19,49 @@ fn checked<'a>(
     size: usize,
 ) -> Result<impl Fn(usize) -> usize + Sync + 'a> {
     let data = memory::<i64>(index);
-    for at in index.layout().positions() {
-        if data[at] < 0 || data[at] >= size as i64 {
-            return Err(Error::index(op, data[at], size));
+    let outside = AtomicBool::new(false);
+    Walk::new([index.layout()]).parallel_runs(|run| {
+        let bad = |&i: &i64| i as u64 >= size as u64;
+        let found = match run.step {
+            // Without a way out, so that the loop is one of vectors.
+            [1] => data[run.at[0] as usize..][..run.len].iter().fold(false, |any, i| any | bad(i)),
+            [step] => (0..run.len as isize).any(|i| bad(&data[(run.at[0] + i * step) as usize])),
+        };
+        if found {
+            outside.store(true, Relaxed);
         }
+    });
+    if outside.into_inner() {
+        let first = index.layout().positions().map(|at| data[at]).find(|&i| i < 0 || i >= size as i64);
+        return Err(Error::index(op, first.unwrap_or(-1), size));
     }
     Ok(move |at: usize| data[at] as usize)
 }
 
-/// The layout with one element along `dim`: where rows start.
-fn starts(layout: &Layout, dim: usize) -> Layout {
-    layout.slice(dim, 0, 1.min(layout.dims()[dim]), 1)
+/// The strides of a layout without that of `dim`.
+fn strides_but(layout: &Layout, dim: usize) -> impl Fn(usize) -> isize + '_ {
+    move |d| if d == dim { 0 } else { layout.strides()[d] }
 }
 
 /// `out[…, j, …] = x[…, index[…, j, …], …]`.
 pub(crate) fn gather(x: &Tensor, dim: usize, index: &Tensor) -> Result<Tensor> {
     let pick = checked("gather", index, x.dims()[dim])?;
-    let n = index.dims()[dim];
     match_dtype!(x.dtype(), T => filled_shape::<T>(index.shape(), |y| {
         let (data, out) = (memory::<T>(x), Layout::contiguous(index.shape()));
-        let (from, at, to) = (x.layout().strides()[dim], index.layout().strides()[dim], out.strides()[dim]);
-        let rows = starts(x.layout(), dim).positions().zip(starts(index.layout(), dim).positions());
-        for ((x0, i0), y0) in rows.zip(starts(&out, dim).positions()) {
-            for j in 0..n as isize {
-                let i = pick((i0 as isize + j * at) as usize) as isize;
-                y[(y0 as isize + j * to) as usize] = data[(x0 as isize + i * from) as usize];
+        let along = x.layout().strides()[dim];
+        let rest = strides_but(x.layout(), dim);
+        // The third operand stands at the start of each element's slice of `x`.
+        let offsets = [0, index.layout().offset() as isize, x.layout().offset() as isize];
+        let walk = Walk::over(index.shape(), offsets, |d| [out.strides()[d], index.layout().strides()[d], rest(d)]);
+        let y = SharedMut::new(y);
+        walk.parallel_runs(|run| {
+            for i in 0..run.len as isize {
+                let [to, at, from] = std::array::from_fn(|k| run.at[k] + i * run.step[k]);
+                // SAFETY: the walk hands each element of the result to one task, once.
+                let y = unsafe { y.slice(to as usize..to as usize + 1) };
+                y[0] = data[(from + pick(at as usize) as isize * along) as usize];
             }
-        }
+        });
         Ok(())
     }))
 }
@@ -59,6 +76,8 @@ fn add<T: Scalar>(a: T, b: T) -> T {
 }
 
 /// `out[…, index[…, j, …], …] (=|+=) src[…, j, …]`, from a copy of `x`.
+///
+/// Only elements that differ in nothing but `j` can meet: those of a line along `dim` stay with one task, in the order of `j`.
 pub(crate) fn scatter(
     x: &Tensor,
     dim: usize,
@@ -67,25 +86,40 @@ pub(crate) fn scatter(
     mode: ScatterMode,
 ) -> Result<Tensor> {
     let pick = checked("scatter", index, x.dims()[dim])?;
-    let mut out = copy::copy(x, x.dtype())?;
-    let to = Layout::contiguous(x.shape());
-    // Row-major order of the index decides which write stays: positions are walked in that order.
-    let mut targets = to;
-    for d in (0..x.rank()).filter(|&d| d != dim) {
-        targets = targets.slice(d, 0, index.dims()[d], 1);
+    if index.dims().iter().zip(x.dims()).enumerate().any(|(d, (i, n))| d != dim && i > n) {
+        return Err(Error::shapes("scatter", x.shape(), index.shape()));
     }
-    let targets = starts(&targets, dim).broadcast_to(index.shape());
-    let targets = targets.ok_or_else(|| Error::shapes("scatter", x.shape(), index.shape()))?;
+    let mut out = copy::copy(x, x.dtype())?;
+    let (to, n) = (Layout::contiguous(x.shape()), index.dims()[dim]);
+    let along = to.strides()[dim];
+    let steps = [index.layout().strides()[dim], src.layout().strides()[dim]];
+    let offsets = [0, index.layout().offset() as isize, src.layout().offset() as isize];
+    let lines = Walk::over(index.shape().with_dim(dim, 1), offsets, |d| {
+        [to.strides()[d], index.layout().strides()[d], src.layout().strides()[d]]
+    });
+    // Lines side by side go through memory together where `dim` is an outer one.
+    let abreast = if index.layout().strides()[dim].unsigned_abs() <= 1 { 1 } else { 256 };
     match_dtype!(x.dtype(), T => if let Some(y) = memory_mut::<T>(&mut out) {
-        let data = memory::<T>(src);
-        let places = targets.positions().zip(index.layout().positions()).zip(src.layout().positions());
-        for ((y0, i0), from) in places {
-            let y = &mut y[(y0 as isize + pick(i0) as isize * to.strides()[dim]) as usize];
-            *y = match mode {
-                ScatterMode::Set => data[from],
-                ScatterMode::Add => add(*y, data[from]),
-            };
-        }
+        let (data, y) = (memory::<T>(src), SharedMut::new(&mut y[..x.numel()]));
+        let per_task = (GRAIN / n.max(1)).max(abreast);
+        parallel_for(lines.numel().div_ceil(per_task), |task| {
+            let end = lines.numel().min((task + 1) * per_task);
+            for start in (task * per_task..end).step_by(abreast) {
+                lines.runs(start, end.min(start + abreast), |run| for j in 0..n as isize {
+                    for i in 0..run.len as isize {
+                        let [to, mut at, mut from] = std::array::from_fn(|k| run.at[k] + i * run.step[k]);
+                        (at, from) = (at + j * steps[0], from + j * steps[1]);
+                        let to = (to + pick(at as usize) as isize * along) as usize;
+                        // SAFETY: a line belongs to one task.
+                        let y = unsafe { y.slice(to..to + 1) };
+                        y[0] = match mode {
+                            ScatterMode::Set => data[from as usize],
+                            ScatterMode::Add => add(y[0], data[from as usize]),
+                        };
+                    }
+                });
+            }
+        });
     });
     Ok(out)
 }
@@ -196,6 +230,50 @@ mod tests {
     use super::*;
     use crate::cpu::threads::with_num_threads;
     use crate::{DType, Device};
+
+    #[test]
+    fn gathering_and_scattering_go_element_by_element_whatever_the_threads() -> Result<()> {
+        let cpu = Device::cpu();
+        for (shape, picks, dim) in
+            [([40, 7, 90], [40, 300, 90], 1), ([5, 300, 33], [4, 200, 70], 2), ([600, 9, 8], [90, 9, 7], 0)]
+        {
+            let x = Tensor::randn(shape, &cpu)?;
+            let index = Tensor::randint(0, shape[dim] as i64, picks, &cpu)?;
+            let src = Tensor::randn(picks, &cpu)?;
+            for (x, index, src) in [
+                (x.clone(), index.clone(), src.clone()),
+                (x.t()?.copy()?.t()?, index.t()?.copy()?.t()?, src.t()?.copy()?.t()?),
+            ] {
+                let run = |threads| {
+                    with_num_threads(threads, || -> Result<_> {
+                        let inside = x.with_layout(
+                            (0..3).filter(|&d| d != dim).fold(*x.layout(), |l, d| l.slice(d, 0, picks[d], 1)),
+                        );
+                        let all = [
+                            gather(&inside, dim, &index)?,
+                            scatter(&x, dim, &index, &src, ScatterMode::Set)?,
+                            scatter(&x, dim, &index, &src, ScatterMode::Add)?,
+                        ];
+                        all.iter().map(|t| t.to_vec::<f32>()).collect::<Result<Vec<_>>>()
+                    })
+                };
+                let (got, i) = (run(1)?, index.to_vec::<i64>()?);
+                assert_eq!(got, run(3)?);
+                let (data, s) = (x.to_vec::<f32>()?, src.to_vec::<f32>()?);
+                let mut expected = [vec![], data.clone(), data.clone()];
+                for (k, &pick) in i.iter().enumerate() {
+                    let mut at = [k / (picks[1] * picks[2]), k / picks[2] % picks[1], k % picks[2]];
+                    at[dim] = pick as usize;
+                    let at = (at[0] * shape[1] + at[1]) * shape[2] + at[2];
+                    expected[0].push(data[at]);
+                    expected[1][at] = s[k];
+                    expected[2][at] += s[k];
+                }
+                assert_eq!(got, expected);
+            }
+        }
+        Ok(())
+    }
 
     #[test]
     fn index_add_sums_in_order_whatever_the_threads() -> Result<()> {

@@ -2,9 +2,9 @@
 
 use crate::cpu::isa::Isa;
 use crate::cpu::moves::Unit;
-use crate::cpu::simd::map;
+use crate::cpu::simd::map::{self, Pair};
 use crate::cpu::wide::dispatch;
-use crate::op::binary::{BinaryIntFormula, BinaryIntVisitor};
+use crate::op::binary::{BinaryFormula, BinaryIntFormula, BinaryIntVisitor, BinaryVisitor};
 use crate::op::unary::{UnaryIntFormula, UnaryIntVisitor};
 use crate::op::{BinaryOp, CompareOp, PredicateOp, UnaryOp};
 use crate::{Bool, DType, Error, Kind, Result, Scalar};
@@ -49,12 +49,13 @@ macro_rules! with_element {
     };
 }
 
-struct HasInt;
-impl UnaryIntVisitor for HasInt {
+/// Tells whether there is a formula to visit.
+struct Has;
+impl UnaryIntVisitor for Has {
     type Output = ();
     fn visit<F: UnaryIntFormula>(self) {}
 }
-impl BinaryIntVisitor for HasInt {
+impl BinaryIntVisitor for Has {
     type Output = ();
     fn visit<F: BinaryIntFormula>(self) {}
 }
@@ -63,16 +64,26 @@ impl BinaryIntVisitor for HasInt {
 pub(crate) fn check_unary(op: UnaryOp, dtype: DType) -> Result<()> {
     match dtype.kind() {
         Kind::Float => Ok(()),
-        Kind::Int if op.dispatch_int(HasInt).is_some() => Ok(()),
+        Kind::Int if op.dispatch_int(Has).is_some() => Ok(()),
         _ => Err(Error::dtype(op.name(), dtype, "floats")),
     }
+}
+
+impl BinaryVisitor for Has {
+    type Output = ();
+    fn visit<F: BinaryFormula>(self) {}
+}
+
+/// Whether the op's gradient takes one pass.
+pub(crate) fn has_gradient(op: UnaryOp) -> bool {
+    op.dispatch_gradient(Has).is_some()
 }
 
 /// Errors unless the op has a meaning for the dtype.
 pub(crate) fn check_binary(op: BinaryOp, dtype: DType) -> Result<()> {
     match dtype.kind() {
         Kind::Float => Ok(()),
-        Kind::Int if op.dispatch_int(HasInt).is_some() => Ok(()),
+        Kind::Int if op.dispatch_int(Has).is_some() => Ok(()),
         _ => Err(Error::dtype(op.name(), dtype, "floats")),
     }
 }
@@ -90,7 +101,7 @@ pub(crate) fn unary<T: Scalar>(op: UnaryOp, isa: Isa, x: Operand<T>, y: &mut [T]
 }
 
 /// `y = op(a, b)`; the dtype was checked.
-pub(crate) fn binary<T: Scalar>(op: BinaryOp, isa: Isa, a: Operand<T>, b: Operand<T>, y: &mut [T]) {
+pub(crate) fn binary<T: Scalar>(op: Pair, isa: Isa, a: Operand<T>, b: Operand<T>, y: &mut [T]) {
     let done = with_element!(T, E => {
         map::binary::<E>(op, isa, a.elements(), b.elements(), bytemuck::cast_slice_mut(y))
     });

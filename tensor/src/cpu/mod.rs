@@ -167,6 +167,15 @@ impl Backend for Cpu {
     ) -> Result<Tensor> {
         random::random(distribution, dtype, shape, seed, offset)
     }
+    fn unary_backward(&self, op: UnaryOp, grad: &Tensor, saved: &Tensor) -> Result<Option<Tensor>> {
+        elementwise::unary_backward(op, grad, saved)
+    }
+    fn topk(&self, x: &Tensor, dim: usize, k: usize, largest: bool) -> Result<(Tensor, Tensor)> {
+        sort::topk(x, dim, k, largest)
+    }
+    fn cat(&self, tensors: &[Tensor], dim: usize, shape: Shape) -> Result<Tensor> {
+        copy::cat(tensors, dim, shape)
+    }
     fn softmax(&self, x: &Tensor, dim: usize, log: bool) -> Result<Tensor> {
         softmax::softmax(x, dim, log)
     }

@@ -1,5 +1,8 @@
-//! Every unary op, once. A row is: doc, variant, method name, formula, and a formula for integers if they have one.
+//! Every unary op, once. A row is: doc, variant, method name, formula, a formula for integers if they have one, and what the
+//! gradient is if one pass can compute it: from the gradient `g` of the result, and from the input `x` or the result `y`,
+//! whichever the op's rule in `autograd` saves.
 
+use super::binary::{BinaryFormula, BinaryVisitor};
 use super::real::{Int, Real};
 
 /// A row of the table: a formula for every floating-point type and width.
@@ -40,8 +43,19 @@ macro_rules! visit_int {
     };
 }
 
+/// `Some(visit)` for a row with a gradient, `None` for one without.
+macro_rules! visit_gradient {
+    ($visitor:ident $Op:ident) => {
+        None
+    };
+    ($visitor:ident $Op:ident $formula:expr) => {
+        Some($visitor.visit::<row::$Op>())
+    };
+}
+
 macro_rules! unary_ops {
-    ($( $(#[$doc:meta])+ $Op:ident $name:ident |$x:ident| $formula:expr $(, int |$i:ident| $int:expr)?; )+) => {
+    ($( $(#[$doc:meta])+ $Op:ident $name:ident |$x:ident| $formula:expr
+        $(, int |$i:ident| $int:expr)? $(, back |$g:ident, $s:ident| $back:expr)?; )+) => {
         /// A function of one element.
         #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
         pub enum UnaryOp { $( $(#[$doc])+ $Op, )+ }
@@ -62,6 +76,12 @@ macro_rules! unary_ops {
                 $( impl UnaryIntFormula for $Op {
                     #[inline(always)]
                     fn eval<T: Int>($i: T) -> T { $int }
+                } )?
+
+                // The gradient of the op, as a function of that of its result and of what was saved.
+                $( impl BinaryFormula for $Op {
+                    #[inline(always)]
+                    fn eval<T: Real>($g: T, $s: T) -> T { $back }
                 } )?
             )+
         }
@@ -85,6 +105,13 @@ macro_rules! unary_ops {
             #[inline]
             pub fn dispatch_int<V: UnaryIntVisitor>(self, visitor: V) -> Option<V::Output> {
                 match self { $(UnaryOp::$Op => visit_int!(visitor $Op $($int)?),)+ }
+            }
+
+            /// Hands the op's gradient, as a function of that of its result and of what its rule saves, to `visitor`; `None` if
+            /// it is not computed in one pass.
+            #[inline]
+            pub fn dispatch_gradient<V: BinaryVisitor>(self, visitor: V) -> Option<V::Output> {
+                match self { $(UnaryOp::$Op => visit_gradient!(visitor $Op $($back)?),)+ }
             }
 
             /// The op as a function of one `f64`: what every kernel is compared with.
@@ -112,20 +139,22 @@ unary_ops! {
     /// `-x`.
     Neg neg |x| -x, int |x| x.neg();
     /// `|x|`.
-    Abs abs |x| x.abs(), int |x| x.abs();
+    Abs abs |x| x.abs(), int |x| x.abs(),
+        back |g, x| g * sign(x);
     /// -1, 0 or 1, as `x` is negative, zero or positive. NaN gives 0, as in PyTorch.
-    Sign sign |x| {
-        let negative = T::select(x.lt(T::zero()), -T::one(), T::zero());
-        T::select(x.gt(T::zero()), T::one(), negative)
-    }, int |x| x.sign();
+    Sign sign |x| sign(x), int |x| x.sign();
     /// `1 / x`.
-    Recip reciprocal |x| T::one() / x;
+    Recip reciprocal |x| T::one() / x,
+        back |g, y| -(g * (y * y));
     /// `x²`.
-    Square square |x| x * x, int |x| x.mul(x);
+    Square square |x| x * x, int |x| x.mul(x),
+        back |g, x| g * (x + x);
     /// `√x`; NaN below 0.
-    Sqrt sqrt |x| x.sqrt();
+    Sqrt sqrt |x| x.sqrt(),
+        back |g, y| g / (y + y);
     /// `1 / √x`.
-    Rsqrt rsqrt |x| T::one() / x.sqrt();
+    Rsqrt rsqrt |x| T::one() / x.sqrt(),
+        back |g, y| g * (y * y * y) * T::splat(-0.5);
     /// `e^x`.
     Exp exp |x| x.exp();
     /// `2^x`.
@@ -139,11 +168,14 @@ unary_ops! {
     /// The logarithm to base 10.
     Log10 log10 |x| x.log10();
     /// `log(1 + x)`, accurate near 0.
-    Log1p log1p |x| x.ln_1p();
+    Log1p log1p |x| x.ln_1p(),
+        back |g, x| g / (x + T::one());
     /// Sine of an angle in radians.
-    Sin sin |x| x.sin();
+    Sin sin |x| x.sin(),
+        back |g, x| g * x.cos();
     /// Cosine of an angle in radians.
-    Cos cos |x| x.cos();
+    Cos cos |x| x.cos(),
+        back |g, x| -(g * x.sin());
     /// Tangent of an angle in radians.
     Tan tan |x| x.tan();
     /// The angle in `[-π/2, π/2]` whose sine is `x`; NaN outside `[-1, 1]`.
@@ -157,40 +189,81 @@ unary_ops! {
     /// Hyperbolic cosine.
     Cosh cosh |x| x.cosh();
     /// Hyperbolic tangent.
-    Tanh tanh |x| x.tanh();
+    Tanh tanh |x| x.tanh(),
+        back |g, y| g * (-y).mul_add(y, T::one());
     /// `1 / (1 + e^(-x))`.
-    Sigmoid sigmoid |x| logistic(x);
+    Sigmoid sigmoid |x| logistic(x),
+        back |g, y| g * ((T::one() - y) * y);
     /// `max(x, 0)`. The gradient at 0 is 0.
-    Relu relu |x| T::select(x.le(T::zero()), T::zero(), x), int |x| x.max(T::ZERO);
+    Relu relu |x| T::select(x.le(T::zero()), T::zero(), x), int |x| x.max(T::ZERO),
+        back |g, y| T::select(y.le(T::zero()), T::zero(), g);
     /// `min(max(x, 0), 6)`.
-    Relu6 relu6 |x| clamp_to_6(x);
+    Relu6 relu6 |x| clamp_to_6(x),
+        back |g, x| T::select(x.le(T::zero()) | x.ge(T::splat(6.0)), T::zero(), g);
     /// `x · Φ(x)`, with the distribution `Φ` of a standard normal. `-∞` gives NaN, as in PyTorch.
-    Gelu gelu |x| x * x.normal_cdf();
+    Gelu gelu |x| x * x.normal_cdf(),
+        back |g, x| {
+        // Φ(x) + x · φ(x)
+        let density = (x * x * T::splat(-0.5)).exp() * T::splat(0.398_942_280_401_432_7);
+        g * x.mul_add(density, x.normal_cdf())
+    };
     /// `x / 2 · (1 + tanh(√(2/π) · (x + 0.044715 · x³)))`, the usual approximation of `gelu`.
     GeluTanh gelu_tanh |x| {
         // (1 + tanh(u)) / 2 is logistic(2u), which does not cancel in the lower tail.
         let cubic = (x * x * T::splat(0.044715)).mul_add(x, x);
         x * logistic(cubic * T::splat(1.595_769_121_605_730_7))
+    },
+        back |g, x| {
+        // With s = logistic(2u): s + x · s · (1 - s) · 2u', where nothing cancels.
+        let square = x * x;
+        let u = (square * T::splat(0.044715)).mul_add(x, x) * T::splat(1.595_769_121_605_730_7);
+        let (s, slope) = logistic_and_slope(u);
+        let steep = square.mul_add(T::splat(0.214_070_906_541_200_9), T::splat(1.595_769_121_605_730_7));
+        g * (x * slope).mul_add(steep, s)
     };
     /// `x · sigmoid(x)`. `-∞` gives NaN, as in PyTorch.
-    Silu silu |x| x * logistic(x);
+    Silu silu |x| x * logistic(x),
+        back |g, x| {
+        let (s, slope) = logistic_and_slope(x);
+        g * x.mul_add(slope, s)
+    };
     /// `log(1 + e^x)`, taken as `x` above 20.
-    Softplus softplus |x| T::select(x.gt(T::splat(20.0)), x, x.exp().ln_1p());
+    Softplus softplus |x| T::select(x.gt(T::splat(20.0)), x, x.exp().ln_1p()),
+        back |g, x| g * T::select(x.gt(T::splat(20.0)), T::one(), logistic(x));
     /// `x · tanh(softplus(x))`. `-∞` gives NaN, as in PyTorch.
     Mish mish |x| {
         // tanh(log(1 + e)) = n / (n + 2) with n = e² + 2e.
         let e = x.exp();
         let n = e * (e + T::splat(2.0));
         x * T::select(x.gt(T::splat(20.0)), T::one(), n / (n + T::splat(2.0)))
+    },
+        back |g, x| {
+        // With n = e² + 2e as above: n / (n + 2) + x · 4e (1 + e) / (n + 2)².
+        let e = x.exp();
+        let n = e * (e + T::splat(2.0));
+        let inverse = T::one() / (n + T::splat(2.0));
+        let slope = T::splat(4.0) * e * (T::one() + e) * inverse * inverse;
+        g * T::select(x.gt(T::splat(20.0)), T::one(), x.mul_add(slope, n * inverse))
     };
     /// `x · relu6(x + 3) / 6`. `-∞` gives NaN, as in PyTorch.
-    Hardswish hardswish |x| x * (clamp_to_6(x + T::splat(3.0)) / T::splat(6.0));
+    Hardswish hardswish |x| x * (clamp_to_6(x + T::splat(3.0)) / T::splat(6.0)),
+        back |g, x| {
+        let three = T::splat(3.0);
+        let middle = g * (x / three + T::splat(0.5));
+        T::select(x.le(-three), T::zero(), T::select(x.lt(three), middle, g))
+    };
     /// `relu6(x + 3) / 6`.
-    Hardsigmoid hardsigmoid |x| clamp_to_6(x + T::splat(3.0)) / T::splat(6.0);
+    Hardsigmoid hardsigmoid |x| clamp_to_6(x + T::splat(3.0)) / T::splat(6.0),
+        back |g, x| {
+        let three = T::splat(3.0);
+        T::select(x.gt(-three) & x.lt(three), g / T::splat(6.0), T::zero())
+    };
     /// `log(sigmoid(x))`.
-    Logsigmoid logsigmoid |x| x.min(T::zero()) - (-x.abs()).exp().ln_1p();
+    Logsigmoid logsigmoid |x| x.min(T::zero()) - (-x.abs()).exp().ln_1p(),
+        back |g, x| g * logistic(-x);
     /// The error function, `2/√π · ∫₀ˣ e^(-t²) dt`.
-    Erf erf |x| x.erf();
+    Erf erf |x| x.erf(),
+        back |g, x| g * (-(x * x)).exp() * T::splat(std::f64::consts::FRAC_2_SQRT_PI);
     /// The largest integer `<= x`.
     Floor floor |x| x.floor(), int |x| x;
     /// The smallest integer `>= x`.
@@ -199,6 +272,21 @@ unary_ops! {
     Round round |x| x.round(), int |x| x;
     /// `x` without its fraction.
     Trunc trunc |x| x.trunc(), int |x| x;
+}
+
+/// -1, 0 or 1; 0 for NaN.
+#[inline(always)]
+fn sign<T: Real>(x: T) -> T {
+    let negative = T::select(x.lt(T::zero()), -T::one(), T::zero());
+    T::select(x.gt(T::zero()), T::one(), negative)
+}
+
+/// [`logistic`] and its slope `s · (1 - s)`, whose factors are both accurate far out.
+#[inline(always)]
+fn logistic_and_slope<T: Real>(x: T) -> (T, T) {
+    let e = (-x.abs()).exp();
+    let inverse = T::one() / (T::one() + e);
+    (T::select(x.lt(T::zero()), e, T::one()) * inverse, e * inverse * inverse)
 }
 
 /// `1 / (1 + e^(-x))`, without overflow: `e^x / (1 + e^x)` below 0.

@@ -160,14 +160,7 @@ impl Tensor {
             return Ok(first.clone());
         }
         let shape = first.shape().with_dim(at, total).checked("cat")?;
-        let whole = Layout::contiguous(shape);
-        let mut out = first.backend().full(shape, first.dtype(), Number::Int(0))?;
-        let mut start = 0;
-        for t in tensors {
-            out = first.backend().write(out, &whole.slice(at, start, t.dims()[at], 1), t)?;
-            start += t.dims()[at];
-        }
-        Ok(out)
+        first.backend().cat(tensors, at, shape)
     }
 
     /// Joins tensors of one shape along a new dim.

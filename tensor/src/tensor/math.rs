@@ -19,6 +19,13 @@ impl Tensor {
         self.backend().unary(op, self)
     }
 
+    /// The gradient of `op` in its input, from that of its result, `self`, and from `saved`: its input or its result, as the
+    /// table of unary ops says. `None` if the backend has no single pass for it.
+    pub fn unary_backward(&self, op: UnaryOp, saved: &Tensor) -> Result<Option<Tensor>> {
+        self.check_like(op.name(), saved)?;
+        self.backend().unary_backward(op, self, saved)
+    }
+
     /// A binary op of the table, chosen at run time. The operands broadcast.
     pub fn binary(&self, op: BinaryOp, rhs: &Tensor) -> Result<Tensor> {
         let (a, b) = self.broadcast_pair(op.name(), rhs)?;

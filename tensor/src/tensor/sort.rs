@@ -20,7 +20,6 @@ impl Tensor {
             let message = format!("there are no {k} elements along dim {dim} of shape {}", self.shape());
             return Err(Error::argument("topk", message));
         }
-        let (values, indices) = self.sort(dim, largest)?;
-        Ok((values.narrow(dim, 0, k)?, indices.narrow(dim, 0, k)?))
+        self.backend().topk(self, self.shape().dim("topk", dim)?, k, largest)
     }
 }

@@ -6,21 +6,64 @@
 use super::half::Half;
 use super::loops::{Binary, Choose, Unary};
 use crate::cpu::isa::{self, Isa};
+use crate::op::binary::{BinaryIntVisitor, BinaryVisitor};
 use crate::op::compare::Comparable;
 use crate::op::{BinaryOp, CompareOp, PredicateOp, UnaryOp};
 use half::{bf16, f16};
 use std::marker::PhantomData;
 
-/// The op has no formula for integers.
+/// The op has no formula for integers, or no gradient that one pass computes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FloatOnly;
+
+/// A function of two elements: an op of its own, or the gradient of a unary one, which takes that of its result and what
+/// its rule saves.
+#[derive(Clone, Copy, Debug)]
+pub enum Pair {
+    /// A row of the table of binary ops.
+    Op(BinaryOp),
+    /// The gradient in the table of unary ops.
+    Gradient(UnaryOp),
+}
+
+impl From<BinaryOp> for Pair {
+    fn from(op: BinaryOp) -> Pair {
+        Pair::Op(op)
+    }
+}
+
+impl Pair {
+    /// PyTorch's name of the op.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pair::Op(op) => op.name(),
+            Pair::Gradient(op) => op.name(),
+        }
+    }
+
+    /// Hands the formula to `visitor`, if there is one.
+    fn dispatch<V: BinaryVisitor>(self, visitor: V) -> Result<V::Output, FloatOnly> {
+        match self {
+            Pair::Op(op) => Ok(op.dispatch(visitor)),
+            Pair::Gradient(op) => op.dispatch_gradient(visitor).ok_or(FloatOnly),
+        }
+    }
+
+    /// Hands the formula for integers to `visitor`, if there is one.
+    fn dispatch_int<V: BinaryIntVisitor>(self, visitor: V) -> Result<V::Output, FloatOnly> {
+        match self {
+            Pair::Op(op) => op.dispatch_int(visitor).ok_or(FloatOnly),
+            Pair::Gradient(_) => Err(FloatOnly),
+        }
+    }
+}
 
 /// An element type that ops are computed on: f32, f64, f16, bf16 and the integers. Bools are `u8`.
 pub trait Element: Comparable + sealed::Loops {}
 impl<T: Comparable + sealed::Loops> Element for T {}
 
 mod sealed {
-    use super::{BinaryOp, CompareOp, FloatOnly, Isa, PredicateOp, UnaryOp};
+    use super::{CompareOp, FloatOnly, Isa, Pair, PredicateOp, UnaryOp};
 
     /// The loops of an element type, on operands as described at [`Unary`](super::Unary) and [`Binary`](super::Binary).
     pub trait Loops: Sized {
@@ -36,7 +79,7 @@ mod sealed {
         /// # Safety
         /// As [`Binary`](super::Binary); the machine has `isa`.
         unsafe fn binary(
-            op: BinaryOp,
+            op: Pair,
             isa: Isa,
             a: (*const Self, usize),
             b: (*const Self, usize),
@@ -86,35 +129,51 @@ pub fn unary_inplace<T: Element>(op: UnaryOp, isa: Isa, x: &mut [T]) -> Result<(
 ///
 /// # Panics
 /// If the lengths differ, or the machine lacks `isa`.
-pub fn binary<T: Element>(op: BinaryOp, isa: Isa, a: &[T], b: &[T], y: &mut [T]) -> Result<(), FloatOnly> {
+pub fn binary<T: Element>(
+    op: impl Into<Pair>,
+    isa: Isa,
+    a: &[T],
+    b: &[T],
+    y: &mut [T],
+) -> Result<(), FloatOnly> {
     let (a_step, b_step) = (step(a, y.len()), step(b, y.len()));
     check(isa);
     // SAFETY: `step` checked the operands' lengths, neither overlaps `y`; the machine has `isa`.
-    unsafe { T::binary(op, isa, (a.as_ptr(), a_step), (b.as_ptr(), b_step), y.as_mut_ptr(), y.len()) }
+    unsafe { T::binary(op.into(), isa, (a.as_ptr(), a_step), (b.as_ptr(), b_step), y.as_mut_ptr(), y.len()) }
 }
 
 /// `a[i] = op(a[i], b[i])`; a `b` of one element is repeated.
 ///
 /// # Panics
 /// If the lengths differ, or the machine lacks `isa`.
-pub fn binary_into_left<T: Element>(op: BinaryOp, isa: Isa, a: &mut [T], b: &[T]) -> Result<(), FloatOnly> {
+pub fn binary_into_left<T: Element>(
+    op: impl Into<Pair>,
+    isa: Isa,
+    a: &mut [T],
+    b: &[T],
+) -> Result<(), FloatOnly> {
     let b_step = step(b, a.len());
     check(isa);
     let a_ptr = a.as_mut_ptr();
     // SAFETY: `step` checked the length of `b`, which does not overlap `a`; `a` is its own output; the machine has `isa`.
-    unsafe { T::binary(op, isa, (a_ptr, 1), (b.as_ptr(), b_step), a_ptr, a.len()) }
+    unsafe { T::binary(op.into(), isa, (a_ptr, 1), (b.as_ptr(), b_step), a_ptr, a.len()) }
 }
 
 /// `b[i] = op(a[i], b[i])`; an `a` of one element is repeated.
 ///
 /// # Panics
 /// If the lengths differ, or the machine lacks `isa`.
-pub fn binary_into_right<T: Element>(op: BinaryOp, isa: Isa, a: &[T], b: &mut [T]) -> Result<(), FloatOnly> {
+pub fn binary_into_right<T: Element>(
+    op: impl Into<Pair>,
+    isa: Isa,
+    a: &[T],
+    b: &mut [T],
+) -> Result<(), FloatOnly> {
     let a_step = step(a, b.len());
     check(isa);
     let b_ptr = b.as_mut_ptr();
     // SAFETY: `step` checked the length of `a`, which does not overlap `b`; `b` is its own output; the machine has `isa`.
-    unsafe { T::binary(op, isa, (a.as_ptr(), a_step), (b_ptr, 1), b_ptr, b.len()) }
+    unsafe { T::binary(op.into(), isa, (a.as_ptr(), a_step), (b_ptr, 1), b_ptr, b.len()) }
 }
 
 /// `y[i] = op(a[i], b[i])`, 0 or 1; an operand of one element is repeated.
@@ -152,7 +211,7 @@ fn check(isa: Isa) {
 
 /// The loops of a type that computes with itself: `$dispatch` gives an op's loop or an error.
 macro_rules! native {
-    ($($T:ident)+, |$op:ident, $choose:ident| $dispatch:expr) => { $(
+    ($($T:ident)+, |$op:ident, $choose:ident| $dispatch:expr, $dispatch_pair:expr) => { $(
         impl Loops for $T {
             unsafe fn unary($op: UnaryOp, isa: Isa, x: *const Self, y: *mut Self, n: usize) -> Result<(), FloatOnly> {
                 let $choose = Choose::<Self>(isa, PhantomData);
@@ -162,7 +221,7 @@ macro_rules! native {
                 Ok(())
             }
             unsafe fn binary(
-                $op: BinaryOp,
+                $op: Pair,
                 isa: Isa,
                 a: (*const Self, usize),
                 b: (*const Self, usize),
@@ -170,7 +229,7 @@ macro_rules! native {
                 n: usize,
             ) -> Result<(), FloatOnly> {
                 let $choose = Choose::<Self>(isa, PhantomData);
-                let run: Binary<Self> = $dispatch?;
+                let run: Binary<Self> = $dispatch_pair?;
                 // SAFETY: the caller's promise is the same.
                 unsafe { run(a.0, a.1, b.0, b.1, y, n) };
                 Ok(())
@@ -196,8 +255,8 @@ macro_rules! native {
     )+ };
 }
 
-native!(f32 f64, |op, choose| Ok(op.dispatch(choose)));
-native!(i8 i32 i64 u8 u32, |op, choose| op.dispatch_int(choose).ok_or(FloatOnly));
+native!(f32 f64, |op, choose| Ok(op.dispatch(choose)), op.dispatch(choose));
+native!(i8 i32 i64 u8 u32, |op, choose| op.dispatch_int(choose).ok_or(FloatOnly), op.dispatch_int(choose));
 
 /// Elements converted at a time: few enough for three blocks of `f32` to stay in the first-level cache.
 const BLOCK: usize = 1024;
@@ -222,7 +281,7 @@ macro_rules! widened {
                 Ok(())
             }
             unsafe fn binary(
-                op: BinaryOp,
+                op: Pair,
                 isa: Isa,
                 a: (*const Self, usize),
                 b: (*const Self, usize),
@@ -232,7 +291,7 @@ macro_rules! widened {
                 if n == 0 {
                     return Ok(());
                 }
-                let run: Binary<f32> = op.dispatch(Choose::<f32>(isa, PhantomData));
+                let run: Binary<f32> = op.dispatch(Choose::<f32>(isa, PhantomData))?;
                 let (mut left, mut right, mut result) = ([0.0f32; BLOCK], [0.0f32; BLOCK], [0.0f32; BLOCK]);
                 for start in (0..n).step_by(BLOCK) {
                     let len = BLOCK.min(n - start);

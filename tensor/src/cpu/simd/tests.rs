@@ -1,6 +1,6 @@
 //! Every op of the tables, at every level this machine has, against the scalar formula and against double precision.
 
-use super::map::{self, Element, FloatOnly};
+use super::map::{self, Element, FloatOnly, Pair};
 use crate::cpu::isa::{self, Isa};
 use crate::op::{
     BinaryFormula, BinaryOp, BinaryVisitor, CompareOp, PredicateOp, UnaryFormula, UnaryOp, UnaryVisitor,
@@ -208,6 +208,44 @@ fn binary_ops_equal_the_scalar_formula_and_are_accurate() {
                 assert!(ulps(y, exact) <= 3.0, "{level} {name}({a:e}, {b:e}) = {y:e}, exactly {exact:e}");
             }
         }
+    }
+}
+
+/// The formula of a gradient on two `f64`.
+struct Exact;
+impl BinaryVisitor for Exact {
+    type Output = fn(f64, f64) -> f64;
+    fn visit<F: BinaryFormula>(self) -> Self::Output {
+        F::eval::<f64>
+    }
+}
+
+#[test]
+fn gradients_in_one_pass_equal_the_scalar_formula_and_are_accurate() {
+    let saved: Vec<f32> = (-400..=400).map(|i| i as f32 / 37.0).chain(GRID).collect();
+    for &op in UnaryOp::ALL {
+        let (Some(scalar), Some(exact)) = (op.dispatch_gradient(Scalar), op.dispatch_gradient(Exact)) else {
+            continue;
+        };
+        for (&level, g) in isa::available().iter().flat_map(|l| [(l, -1.5f32), (l, 0.0), (l, f32::NAN)]) {
+            let mut y = vec![0.0; saved.len()];
+            map::binary(Pair::Gradient(op), level, &[g], &saved, &mut y).expect("the op has a gradient");
+            for (&s, &y) in saved.iter().zip(&y) {
+                let (name, expected) = (op.name(), scalar(g, s));
+                assert!(
+                    level == Isa::Portable || same(y, expected),
+                    "{level} {name}: {g} at {s:e} gives {y:e}, not {expected:e}"
+                );
+                // Where two terms cancel, the error is relative to them, not to what is left.
+                let exact = exact(f64::from(g), f64::from(s));
+                assert!(
+                    s.abs() > 20.0 || ulps(y, exact) <= 16.0 || (f64::from(y) - exact).abs() < 1e-6,
+                    "{level} {name}: {g} at {s:e} gives {y:e}, exactly {exact:e}"
+                );
+            }
+        }
+        let mut wrong = [0i32];
+        assert_eq!(map::binary(Pair::Gradient(op), isa::isa(), &[1], &[1], &mut wrong), Err(FloatOnly));
     }
 }
 

@@ -100,40 +100,39 @@ impl<V: Lanes> Real for V {
     }
     #[inline(always)]
     fn tan(self) -> Self {
-        self.map(f64::tan)
+        math::tan(self)
     }
     #[inline(always)]
     fn asin(self) -> Self {
-        self.map(f64::asin)
+        math::asin(self)
     }
     #[inline(always)]
     fn acos(self) -> Self {
-        self.map(f64::acos)
+        math::acos(self)
     }
     #[inline(always)]
     fn atan(self) -> Self {
-        self.map(f64::atan)
+        math::atan(self)
     }
     #[inline(always)]
     fn sinh(self) -> Self {
-        self.map(f64::sinh)
+        math::sinh(self)
     }
     #[inline(always)]
     fn cosh(self) -> Self {
-        self.map(f64::cosh)
+        math::cosh(self)
     }
     #[inline(always)]
     fn powf(self, exponent: Self) -> Self {
-        self.map2(exponent, f64::powf)
+        math::pow(self, exponent)
     }
     #[inline(always)]
     fn atan2(self, x: Self) -> Self {
-        self.map2(x, f64::atan2)
+        math::atan2(self, x)
     }
     #[inline(always)]
     fn fmod(self, divisor: Self) -> Self {
-        // The remainder of two `f32` is an `f32`, so this is exact.
-        self.map2(divisor, |a, b| a % b)
+        math::fmod(self, divisor)
     }
     #[inline(always)]
     fn lt(self, other: Self) -> Self::Mask {

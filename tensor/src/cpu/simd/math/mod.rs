@@ -9,6 +9,7 @@
     reason = "coefficients are written as they were fitted"
 )]
 
+mod double;
 mod erf;
 mod exp;
 mod log;
@@ -17,7 +18,25 @@ mod trig;
 pub(super) use erf::{erf, normal_cdf};
 pub(super) use exp::{exp, exp_m1, exp2, tanh};
 pub(super) use log::{ln, ln_1p, log2, log10};
-pub(super) use trig::{cos, sin};
+pub(super) use trig::{acos, asin, atan, atan2, cos, cosh, sin, sinh, tan};
+
+/// `x^y`.
+#[inline(always)]
+pub(super) fn pow<V: Lanes>(x: V, y: V) -> V {
+    let infinity = V::splat(f32::INFINITY);
+    let usual = abs(x).lt(infinity) & abs(y).lt(infinity);
+    // Infinities and NaN have rules of their own.
+    if V::any(!usual) { x.map2(y, f64::powf) } else { x.map2(y, double::pow) }
+}
+
+/// The exact remainder of `a / b` with the sign of `a`.
+#[inline(always)]
+pub(super) fn fmod<V: Lanes>(a: V, b: V) -> V {
+    // Beyond that the product of quotient and divisor has more bits than a double.
+    let usual = abs(a / b).lt(V::splat(536_870_912.0)) & abs(b).lt(V::splat(f32::INFINITY));
+    // The remainder of two `f32` is an `f32`, so both are exact.
+    if V::any(!usual) { a.map2(b, |a, b| a % b) } else { a.map2(b, double::fmod) }
+}
 
 use super::lanes::{BitLanes, Lanes};
 

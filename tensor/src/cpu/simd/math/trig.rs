@@ -1,7 +1,8 @@
-//! Sine and cosine: `x = n · π/2 + r` with `|r| <= π/4`; `n mod 4` says which function of `r` is wanted.
+//! Sine and cosine: `x = n · π/2 + r` with `|r| <= π/4`; `n mod 4` says which function of `r` is wanted. The others go through
+//! double precision.
 
 use super::super::lanes::{BitLanes, Lanes};
-use super::{abs, low_bits, nearest, polynomial};
+use super::{abs, double, low_bits, nearest, polynomial};
 use std::f32::consts::FRAC_2_PI;
 
 /// Up to here three parts of `π/2` are enough; larger angles are rare and computed in double precision.
@@ -48,4 +49,39 @@ pub(in super::super) fn cos<V: Lanes>(x: V) -> V {
     let y = sin_shifted(x, 1);
     let large = V::splat(LARGE).lt(abs(x));
     if V::any(large) { V::select(large, x.map(f64::cos), y) } else { y }
+}
+
+/// Tangent of an angle in radians.
+#[inline(always)]
+pub(in super::super) fn tan<V: Lanes>(x: V) -> V {
+    let usual = abs(x).le(V::splat(LARGE));
+    if V::any(!usual) { x.map(f64::tan) } else { x.map(double::tan) }
+}
+
+macro_rules! through_doubles {
+    ($($(#[$doc:meta])+ $name:ident;)+) => { $(
+        $(#[$doc])+
+        #[inline(always)]
+        pub(in super::super) fn $name<V: Lanes>(x: V) -> V {
+            x.map(double::$name)
+        }
+    )+ };
+}
+through_doubles! {
+    /// The angle in `[-π/2, π/2]` whose sine is `x`.
+    asin;
+    /// The angle in `[0, π]` whose cosine is `x`.
+    acos;
+    /// The angle in `[-π/2, π/2]` whose tangent is `x`.
+    atan;
+    /// Hyperbolic sine.
+    sinh;
+    /// Hyperbolic cosine.
+    cosh;
+}
+
+/// The angle of the point `(x, y)`.
+#[inline(always)]
+pub(in super::super) fn atan2<V: Lanes>(y: V, x: V) -> V {
+    y.map2(x, double::atan2)
 }

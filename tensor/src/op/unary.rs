@@ -218,7 +218,7 @@ unary_ops! {
         let square = x * x;
         let u = (square * T::splat(0.044715)).mul_add(x, x) * T::splat(1.595_769_121_605_730_7);
         let (s, slope) = logistic_and_slope(u);
-        let steep = square.mul_add(T::splat(0.214_070_906_541_200_9), T::splat(1.595_769_121_605_730_7));
+        let steep = square.mul_add(T::splat(0.214_064_448_817_800_7), T::splat(1.595_769_121_605_730_7));
         g * (x * slope).mul_add(steep, s)
     };
     /// `x · sigmoid(x)`. `-∞` gives NaN, as in PyTorch.

@@ -110,12 +110,13 @@ impl Tensor {
     /// `self ^ exponent`.
     pub fn pow_scalar(&self, exponent: impl Into<Number>) -> Result<Tensor> {
         let exponent = exponent.into();
+        let stays = exponent.promote(self.dtype()) == self.dtype() && self.dtype() != DType::Bool;
         match exponent.to_f64() {
-            // What `powf` gives for these, at the price of a multiplication.
-            2.0 if exponent.promote(self.dtype()) == self.dtype() && self.dtype() != DType::Bool => {
-                self.square()
-            }
-            1.0 if exponent.promote(self.dtype()) == self.dtype() => Ok(self.clone()),
+            // As PyTorch computes these, at the price of a multiplication or two.
+            3.0 if stays && self.dtype().size() >= 4 => self.square()?.binary_into(BinaryOp::Mul, self),
+            2.0 if stays => self.square(),
+            1.0 if stays => Ok(self.clone()),
+            0.5 if stays && self.dtype().is_float() => self.sqrt(),
             _ => self.binary_scalar(BinaryOp::Pow, exponent),
         }
     }

@@ -164,7 +164,11 @@ impl Walk<2> {
     pub(crate) fn crossing(&self) -> Option<Crossing> {
         let last = self.rank.checked_sub(1)?;
         let across = (0..last).rev().find(|&d| self.strides[d][1] == 1)?;
-        if self.strides[last][0] != 1 || self.strides[last][1] == 0 || self.dims[across] < 4 {
+        if self.numel == 0
+            || self.strides[last][0] != 1
+            || self.strides[last][1] == 0
+            || self.dims[across] < 4
+        {
             return None;
         }
         let mut outer = self.clone();

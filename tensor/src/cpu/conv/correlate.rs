@@ -10,12 +10,35 @@ use super::pass::{Pass, Phase};
 use super::planes::Images;
 use super::spread::spread;
 use crate::Result;
-use crate::cpu::gemm::{Beta, Bias, Epilogue, MatMut, Operand, Packed, Side, gemm_with};
+use crate::cpu::gemm::{Activation, Beta, Bias, Epilogue, MatMut, Operand, Packed, Side, gemm_with};
 use crate::cpu::memory::Memory;
 use crate::cpu::threads::SharedMut;
 
 /// Columns that a product should have, so that its vectors are filled.
 const COLUMNS: usize = 64;
+
+/// What happens to sums before they are stored: `activation(sum + bias)`.
+#[derive(Clone, Copy)]
+pub(super) struct Finish<'a, T> {
+    /// One value per output channel.
+    pub bias: Option<&'a [T]>,
+    /// Applied last.
+    pub activation: Activation,
+}
+
+impl<T> Finish<'_, T> {
+    /// Sums are stored as they are.
+    pub(super) const PLAIN: Self = Finish { bias: None, activation: Activation::None };
+}
+
+impl<T: ConvElement> Finish<'_, T> {
+    /// Applies the activation to stored sums.
+    pub(super) fn activate(&self, sums: &mut [T]) {
+        if self.activation != Activation::None {
+            sums.iter_mut().for_each(|y| *y = T::narrow(self.activation.apply(y.widen())));
+        }
+    }
+}
 
 /// A phase with everything that does not depend on the image.
 struct Prepared<'a, T: ConvElement> {
@@ -31,13 +54,13 @@ struct Prepared<'a, T: ConvElement> {
 /// Runs a pass.
 ///
 /// # Shapes
-/// - images: `[n, groups · sources, …]`, weight: every weight in row-major order, bias: `[groups · outs]`
+/// - images: `[n, groups · sources, …]`, weight: every weight in row-major order, the bias of `finish`: `[groups · outs]`
 /// - out: `[n, groups · outs, …]`, row-major
 pub(super) fn run<T: ConvElement>(
     pass: &Pass,
     images: &Images<T>,
     weight: &[T],
-    bias: Option<&[T]>,
+    finish: Finish<T>,
     out: &mut [T],
 ) -> Result<()> {
     if out.is_empty() {
@@ -67,10 +90,11 @@ pub(super) fn run<T: ConvElement>(
         let images = first..pass.n.min(first + per_product);
         sources.read(images.clone(), group, |data| {
             for prepared in &prepared {
-                let epilogue = Epilogue {
-                    bias: bias.map_or(Bias::None, |b| Bias::PerRow(&b[group * pass.outs..][..pass.outs])),
-                    ..Epilogue::default()
+                let bias = match finish.bias {
+                    Some(bias) => Bias::PerRow(&bias[group * pass.outs..][..pass.outs]),
+                    None => Bias::None,
                 };
+                let epilogue = Epilogue { bias, activation: finish.activation };
                 let pixels = &prepared.pixels[..images.len() * volume(prepared.phase.count)];
                 let columns = Gathered::new(data, pixels, &prepared.taps);
                 let product = |c: MatMut<T>| {

@@ -2,29 +2,32 @@
 //!
 //! Everything is brought to one form first ([`geometry`]); the forward pass and the gradient in the input are then the
 //! same thing ([`pass`]), computed as matrix products whose im2col operand is virtual ([`correlate`], [`gather`]), or
-//! row by row where each channel is a group of its own ([`direct`]).
-//! ([`grad_weight`]).
+//! without packing anything where channels are few ([`direct`]). So is the gradient in the weight ([`grad_weight`]).
 //!
 //! The zeros of the padding take part in the sums, as in PyTorch: times an infinite weight they give NaN.
 
 mod correlate;
 mod direct;
+mod dots;
 mod gather;
 mod geometry;
 mod grad_weight;
+mod level;
 #[cfg(test)]
 mod naive;
 mod pass;
 mod planes;
-mod rows;
 mod spread;
+mod tiles;
+mod winograd;
 #[cfg(test)]
 mod tests;
 
 use crate::cpu::copy;
-use crate::cpu::gemm::GemmElement;
+use crate::cpu::gemm::{Activation, GemmElement};
 use crate::cpu::storage::{elements, filled_shape};
-use crate::{Conv, Result, Shape, Tensor, bf16, f16, match_float};
+use crate::{Conv, DType, Result, Shape, Tensor, bf16, f16, match_float};
+use correlate::Finish;
 use geometry::Geometry;
 use pass::Pass;
 use planes::Images;
@@ -32,7 +35,7 @@ use planes::Images;
 /// A type that convolutions exist for: sums are in `Acc`, which is its own accumulator.
 trait ConvElement: crate::Scalar + GemmElement<Acc = Self::Sum> {
     /// The type of sums.
-    type Sum: crate::Scalar + GemmElement<Acc = Self::Sum> + crate::cpu::gemm::Scalar;
+    type Sum: crate::Scalar + GemmElement<Acc = Self::Sum> + level::Levels;
 }
 
 impl ConvElement for f32 {
@@ -53,6 +56,29 @@ fn contiguous(x: &Tensor) -> Result<Tensor> {
     if x.layout().is_contiguous() { Ok(x.clone()) } else { copy::copy(x, x.dtype()) }
 }
 
+/// Runs a pass over the images of `x`, the way that suits it.
+fn run<T: ConvElement>(
+    pass: &Pass,
+    x: &Tensor,
+    weight: &[T],
+    finish: Finish<T>,
+    out: &mut [T],
+) -> Result<()> {
+    if direct::suits(pass) {
+        return direct::run(pass, &Images::new(x), weight, finish, out);
+    }
+    if T::DTYPE == DType::F32 && winograd::suits(pass) {
+        let one = Pass { n: 1, ..pass.clone() };
+        let (weight, out) = (bytemuck::cast_slice(weight), bytemuck::cast_slice_mut(out));
+        let bias = finish.bias.map(bytemuck::cast_slice);
+        let finish = Finish { bias, activation: finish.activation };
+        return winograd::run(pass, &Images::new(x), weight, finish, out, |n, out| {
+            correlate::run(&one, &Images::new(&x.narrow(0, n, 1)?), weight, finish, out)
+        });
+    }
+    correlate::run(pass, &Images::new(x), weight, finish, out)
+}
+
 /// `x ∗ weight + bias`.
 ///
 /// # Shapes
@@ -64,8 +90,8 @@ pub(crate) fn conv(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Co
     let pass = Pass::forward(&geometry);
     let (weight, bias) = (contiguous(weight)?, bias.map(contiguous).transpose()?);
     match_float!("conv", x.dtype(), T => filled_shape::<T>(shape, |y| {
-        let run = if direct::suits(&geometry) { direct::run } else { correlate::run };
-        run(&pass, &Images::new(x), elements::<T>(&weight), bias.as_ref().map(elements), y)
+        let finish = Finish { bias: bias.as_ref().map(elements), activation: Activation::None };
+        run(&pass, x, elements::<T>(&weight), finish, y)
     }))
 }
 
@@ -79,8 +105,7 @@ pub(crate) fn conv_grad_input(grad: &Tensor, weight: &Tensor, input: Shape, conv
     let pass = Pass::backward(&geometry);
     let weight = contiguous(weight)?;
     match_float!("conv_grad_input", grad.dtype(), T => filled_shape::<T>(input, |dx| {
-        let run = if direct::suits(&geometry) { direct::run } else { correlate::run };
-        run(&pass, &Images::new(grad), elements::<T>(&weight), None, dx)
+        run(&pass, grad, elements::<T>(&weight), Finish::PLAIN, dx)
     }))
 }
 
@@ -93,7 +118,6 @@ pub(crate) fn conv_grad_weight(grad: &Tensor, x: &Tensor, weight: Shape, conv: &
     let geometry = Geometry::new(x.shape(), weight, grad.shape(), conv);
     let grad = contiguous(grad)?;
     match_float!("conv_grad_weight", x.dtype(), T => filled_shape::<T>(weight, |dw| {
-        let run = if direct::suits(&geometry) { direct::grad_weight } else { grad_weight::run };
-        run(&geometry, elements::<T>(&grad), &Images::new(x), dw)
+        grad_weight::run(&geometry, elements::<T>(&grad), &Images::new(x), dw)
     }))
 }

@@ -57,6 +57,12 @@ impl<'a, T: Scalar> Images<'a, T> {
     {
         if step == 1 {
             T::widen_slice(&self.data[start..][..out.len()], out);
+        } else if step == 2 {
+            // Every other element, which the compiler turns into shuffles.
+            let values = &self.data[start..][..2 * out.len() - usize::from(!out.is_empty())];
+            for (out, value) in out.iter_mut().zip(values.chunks(2)) {
+                *out = value[0].widen();
+            }
         } else {
             for (i, out) in out.iter_mut().enumerate() {
                 *out = self.data[(start as isize + i as isize * step) as usize].widen();
@@ -126,7 +132,8 @@ impl Frame {
         });
     }
 
-    fn fill_plane<T: Scalar + GemmElement>(
+    /// Writes a plane, framed.
+    pub(super) fn fill_plane<T: Scalar + GemmElement>(
         &self,
         images: &Images<T>,
         image: usize,

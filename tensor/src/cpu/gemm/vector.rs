@@ -10,7 +10,7 @@ use super::scalar::Scalar;
 /// # Safety
 /// Every method may only run where the instructions of the implementing type exist. Pointer arguments must be valid for
 /// the number of elements that the method names; they need no alignment.
-pub(super) trait Vector: Copy {
+pub(in crate::cpu) trait Vector: Copy {
     /// The type of a lane.
     type Elem: Scalar;
     /// Lanes in a register.
@@ -55,7 +55,7 @@ pub(super) trait Vector: Copy {
 /// `N` lanes as a plain array: what runs on a machine without a kernel of its own, and, with 16 lanes, the twin of the
 /// AVX-512 kernels in tests.
 #[derive(Clone, Copy)]
-pub(super) struct Lanes<S, const N: usize>([S; N]);
+pub(in crate::cpu) struct Lanes<S, const N: usize>([S; N]);
 
 impl<S: Scalar, const N: usize> Vector for Lanes<S, N> {
     type Elem = S;

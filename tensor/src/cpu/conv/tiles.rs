@@ -1,0 +1,178 @@
+//! The kernel of the direct convolution: tiles of several channels by several vectors of pixels, in registers.
+//!
+//! ```text
+//! out[o][spot + lane] = start[o] + Σ_t weights[t][o] · data[spot + steps[t] + lane]
+//! ```
+//!
+//! With the zeros of the padding laid out in `data`, and strides folded away, the sources of neighbouring pixels are
+//! neighbours. So a step of the sum is a few vectors read where they stand, each multiplied by the weights of all channels
+//! of the tile: nothing is packed but the weights.
+
+use super::level::Kernel;
+use crate::cpu::gemm::{Scalar, Vector};
+
+/// The most channels of a tile.
+const CHANNELS: usize = 6;
+
+/// Where a vector of outputs is: its sources for a tap at offset 0, and its place in the plane.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    pub from: usize,
+    pub to: usize,
+}
+
+/// The spots of rows of `width` pixels, for vectors of `lanes`. The last vector of a row starts early and repeats a few
+/// values rather than be short; only a row shorter than a vector has one that is.
+pub(super) fn spots(rows: impl Iterator<Item = Spot>, width: usize, lanes: usize) -> Vec<Spot> {
+    let per_row = per_row(width, lanes);
+    rows.flat_map(|row| {
+        (0..per_row).map(move |i| {
+            let at = (i * lanes).min(width.saturating_sub(lanes));
+            Spot { from: row.from + at, to: row.to + at }
+        })
+    })
+    .collect()
+}
+
+/// How many spots a row has.
+pub(super) fn per_row(width: usize, lanes: usize) -> usize {
+    width.div_ceil(lanes)
+}
+
+/// The weights of some output channels, blocked as the tiles read them: per block of channels, per step, per channel.
+pub(super) struct Panels<S> {
+    values: Vec<S>,
+    outs: usize,
+    steps: usize,
+}
+
+impl<S: Scalar> Panels<S> {
+    pub(super) fn new(outs: usize, steps: usize, weight: impl Fn(usize, usize) -> S) -> Self {
+        let mut values = Vec::with_capacity(outs * steps);
+        for block in blocks(outs) {
+            for step in 0..steps {
+                values.extend(block.clone().map(|o| weight(o, step)));
+            }
+        }
+        Panels { values, outs, steps }
+    }
+}
+
+/// The blocks of channels: as few as may be, of nearly equal size.
+fn blocks(outs: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let count = outs.div_ceil(CHANNELS);
+    (0..count).map(move |i| outs * i / count..outs * (i + 1) / count)
+}
+
+/// Tiles for some spots and all channels of a group.
+pub(super) struct Tiles<'a, S> {
+    data: &'a [S],
+    steps: &'a [usize],
+    panels: &'a Panels<S>,
+    start: &'a [S],
+    spots: &'a [Spot],
+    /// Lanes that are there, where a row is shorter than a vector.
+    width: usize,
+    out: *mut S,
+    plane: usize,
+}
+
+impl<'a, S: Scalar> Tiles<'a, S> {
+    /// `start` has the value that each channel's sums begin with; the planes of the channels are `plane` apart in `out`.
+    ///
+    /// # Safety
+    /// Each of the `panels.outs` planes from `out` on is valid for writes at all spots, and nobody else reaches them.
+    ///
+    /// # Panics
+    /// If a tap of a spot leaves `data`.
+    pub(super) unsafe fn new(
+        data: &'a [S],
+        steps: &'a [usize],
+        panels: &'a Panels<S>,
+        start: &'a [S],
+        spots: &'a [Spot],
+        width: usize,
+        out: *mut S,
+        plane: usize,
+    ) -> Self {
+        assert_eq!((steps.len(), start.len()), (panels.steps, panels.outs), "weights for each tap and channel");
+        Tiles { data, steps, panels, start, spots, width, out, plane }
+    }
+
+    /// One block of channels, N vectors at a time.
+    #[inline(always)]
+    unsafe fn tile<V: Vector<Elem = S>, const R: usize, const N: usize>(
+        &self,
+        weights: *const S,
+        first: usize,
+        spots: &[Spot],
+    ) {
+        debug_assert_eq!(spots.len(), N);
+        let partial = self.width < V::LANES;
+        // SAFETY: the panel has R weights for each step; `run` has asserted that all taps of a spot are inside `data`, and
+        // who made the tiles vouches for the outputs.
+        unsafe {
+            let data: [*const S; N] = std::array::from_fn(|n| self.data.as_ptr().add(spots[n].from));
+            let mut sums: [[V; N]; R] = std::array::from_fn(|r| [V::splat(self.start[first + r]); N]);
+            for (p, step) in self.steps.iter().enumerate() {
+                let values: [V; N] = std::array::from_fn(|n| {
+                    let at = data[n].add(*step);
+                    if partial { V::load_first(at, self.width) } else { V::load(at) }
+                });
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let weight = V::splat(*weights.add(p * R + r));
+                    for n in 0..N {
+                        sums[n] = weight.times_plus(values[n], sums[n]);
+                    }
+                }
+            }
+            for (r, sums) in sums.iter().enumerate() {
+                for n in 0..N {
+                    let to = self.out.add((first + r) * self.plane + spots[n].to);
+                    if partial { sums[n].store_first(to, self.width) } else { sums[n].store(to) }
+                }
+            }
+        }
+    }
+}
+
+/// The tiles of one block: as many vectors at a time as registers allow, then fewer for what is left.
+macro_rules! tiles {
+    ($self:ident, $V:ident, $weights:ident, $block:ident: $($R:literal => $($N:literal)+;)+) => {
+        match $block.len() {
+            $($R => {
+                let mut spots = $self.spots;
+                $(while let Some((now, rest)) = spots.split_at_checked($N) {
+                    // SAFETY: as for `run`; the block has R channels.
+                    unsafe { $self.tile::<$V, $R, $N>($weights, $block.start, now) }
+                    spots = rest;
+                    if spots.is_empty() {
+                        break;
+                    }
+                })+
+            })+
+            _ => {}
+        }
+    };
+}
+
+impl<S: Scalar> Kernel<S> for Tiles<'_, S> {
+    #[inline(always)]
+    unsafe fn run<V: Vector<Elem = S>>(self) {
+        let last = self.spots.iter().map(|s| s.from).max().unwrap_or(0);
+        let reach = last + self.steps.iter().max().unwrap_or(&0) + self.width.min(V::LANES);
+        let empty = self.spots.is_empty() || self.steps.is_empty();
+        assert!(empty || reach <= self.data.len(), "a tap reads {reach} of {} values", self.data.len());
+        for block in blocks(self.panels.outs) {
+            let weights = self.panels.values[block.start * self.steps.len()..].as_ptr();
+            tiles! { self, V, weights, block:
+                1 => 8 4 2 1;
+                2 => 4 2 1;
+                3 => 4 2 1;
+                4 => 3 1;
+                5 => 2 1;
+                6 => 2 1;
+            }
+        }
+    }
+}

@@ -16,20 +16,25 @@ struct Case {
 }
 
 fn main() -> Result<()> {
-    let same = Conv::default().padding(1);
+    let (plain, same) = (Conv::default(), Conv::default().padding(1));
+    let case = |name, input, weight, conv| Case { name, input, weight, conv };
     let cases = [
-        Case { name: "first", input: [64, 1, 28, 28], weight: [32, 1, 3, 3], conv: same },
-        Case { name: "3x3", input: [4, 64, 56, 56], weight: [64, 64, 3, 3], conv: same },
-        Case { name: "1x1", input: [4, 256, 28, 28], weight: [64, 256, 1, 1], conv: Conv::default() },
-        Case {
-            name: "stem",
-            input: [4, 3, 112, 112],
-            weight: [64, 3, 7, 7],
-            conv: Conv::default().stride(2).padding(3),
-        },
-        Case { name: "depthwise", input: [4, 96, 56, 56], weight: [96, 1, 3, 3], conv: same.groups(96) },
+        case("first", [64, 1, 28, 28], [32, 1, 3, 3], same),
+        case("second", [64, 32, 28, 28], [64, 32, 3, 3], same),
+        case("3x3", [8, 64, 56, 56], [64, 64, 3, 3], same),
+        case("3x3", [8, 128, 28, 28], [128, 128, 3, 3], same),
+        case("3x3", [32, 256, 14, 14], [256, 256, 3, 3], same),
+        case("3x3", [32, 64, 32, 32], [64, 64, 3, 3], same),
+        case("3x3_stride2", [8, 64, 56, 56], [128, 64, 3, 3], same.stride(2)),
+        case("1x1", [8, 256, 14, 14], [1024, 256, 1, 1], plain),
+        case("stem", [8, 3, 224, 224], [64, 3, 7, 7], Conv::default().stride(2).padding(3)),
+        case("lenet1", [64, 1, 28, 28], [6, 1, 5, 5], plain.padding(2)),
+        case("lenet2", [64, 6, 14, 14], [16, 6, 5, 5], plain),
+        case("depthwise", [8, 128, 56, 56], [128, 1, 3, 3], same.groups(128)),
+        case("depthwise_stride2", [8, 128, 56, 56], [128, 1, 3, 3], same.groups(128).stride(2)),
+        case("depthwise_5x5", [8, 128, 56, 56], [128, 1, 5, 5], plain.padding(2).groups(128)),
         // Extents that divide into nothing.
-        Case { name: "ragged", input: [3, 17, 31, 29], weight: [19, 17, 3, 3], conv: same },
+        case("ragged", [3, 17, 31, 29], [19, 17, 3, 3], same),
     ];
     let mut criterion = settings();
     let mut group = criterion.benchmark_group("conv2d");

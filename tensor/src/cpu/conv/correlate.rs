@@ -32,6 +32,12 @@ impl<T> Finish<'_, T> {
 }
 
 impl<T: ConvElement> Finish<'_, T> {
+    /// What is stored for a sum that has its bias.
+    #[inline(always)]
+    pub(super) fn narrow(&self, sum: T::Acc) -> T {
+        T::narrow(self.activation.apply(sum))
+    }
+
     /// Applies the activation to stored sums.
     pub(super) fn activate(&self, sums: &mut [T]) {
         if self.activation != Activation::None {

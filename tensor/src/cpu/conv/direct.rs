@@ -45,13 +45,7 @@ struct Prepared<'a, T: ConvElement> {
 }
 
 impl<'a, T: ConvElement> Prepared<'a, T> {
-    fn new(
-        pass: &Pass,
-        phase: &'a Phase,
-        sources: &Sources<T>,
-        weight: &[T],
-        isa: Isa,
-    ) -> Self {
+    fn new(pass: &Pass, phase: &'a Phase, sources: &Sources<T>, weight: &[T], isa: Isa) -> Self {
         let (weights, taps) = pass.taps(phase, sources.channel, |p| sources.at(p));
         let panels = (0..pass.groups).map(|group| {
             let first = group * pass.outs * pass.sources * volume(pass.kernel);
@@ -72,6 +66,45 @@ impl<'a, T: ConvElement> Prepared<'a, T> {
 
     fn rows(&self) -> usize {
         self.phase.count[0] * self.phase.count[1]
+    }
+
+    /// The sums of some rows, written where their spots say; the planes of `out` are `plane` apart.
+    ///
+    /// # Safety
+    /// `out` leads to the planes of the group's channels, whose elements at these rows nobody else reaches.
+    unsafe fn tiles(
+        &self,
+        rows: &Range<usize>,
+        group: usize,
+        data: &[T::Acc],
+        start: &[T::Acc],
+        isa: Isa,
+        out: *mut T::Acc,
+        plane: usize,
+    ) {
+        let spots = &self.spots[rows.start * self.per_row..rows.end * self.per_row];
+        let (panels, width) = (&self.panels[group], self.phase.count[2]);
+        // SAFETY: the caller vouches for the outputs.
+        let tiles = unsafe { Tiles::new(data, &self.taps, panels, start, spots, width, out, plane) };
+        T::Acc::run(isa, tiles);
+    }
+
+    /// The sums of some rows, `[outs, rows, width]`.
+    fn sums(
+        &self,
+        rows: &Range<usize>,
+        group: usize,
+        data: &[T::Acc],
+        start: &[T::Acc],
+        isa: Isa,
+    ) -> Vec<T::Acc> {
+        let (first, pixels) = (rows.start * self.phase.count[2], rows.len() * self.phase.count[2]);
+        let mut sums = vec![T::Acc::ZERO; start.len() * pixels];
+        // Spots count from the first row of the plane: so does the address, which is not read from before the sums.
+        let out = sums.as_mut_ptr().wrapping_sub(first);
+        // SAFETY: the spots of these rows lie from `first` on, in planes of as many pixels as the rows have.
+        unsafe { self.tiles(rows, group, data, start, isa, out, pixels) }
+        sums
     }
 }
 
@@ -99,41 +132,52 @@ pub(super) fn run<T: ConvElement>(
     spread(pass.n * pass.groups, pass.products(), |unit| {
         let (n, group) = (unit / pass.groups, unit % pass.groups);
         let size = pass.outs * plane;
+        // SAFETY: the outputs of one image and group belong to one unit.
+        let to = unsafe { out.slice(unit * size..(unit + 1) * size) };
+        let to = SharedMut::new(to);
         let start = &start[group * pass.outs..][..pass.outs];
         sources.read(n..n + 1, group, |data| {
-            for prepared in &prepared {
-                let (rows, width) = (prepared.rows(), prepared.phase.count[2]);
-                let products = width * prepared.taps.len() * pass.outs;
+            // Phases that differ in their columns only: their rows are the same rows of the result.
+            for prepared in prepared.chunk_by(|a, b| a.phase.start[..2] == b.phase.start[..2]) {
+                let rows = prepared[0].rows();
+                let width: usize = prepared.iter().map(|p| p.phase.count[2]).sum();
+                let products = width * prepared[0].taps.len() * pass.outs;
                 let band = (BAND / products.max(1)).clamp(1, rows);
                 parallel_for(rows.div_ceil(band), |at| {
                     let rows = at * band..rows.min((at + 1) * band);
-                    let spots = &prepared.spots[rows.start * prepared.per_row..rows.end * prepared.per_row];
-                    let panels = &prepared.panels[group];
-                    let tiles = |spots: &[Spot], to: *mut T::Acc, plane: usize| {
-                        // SAFETY: the rows of a band belong to one task, and the callers below give planes that have them.
-                        let tiles = unsafe {
-                            Tiles::new(data, &prepared.taps, panels, start, spots, width, to, plane)
-                        };
-                        T::Acc::run(isa, tiles);
-                    };
-                    // SAFETY: the outputs of one image and group belong to one unit, and rows of a phase to one task.
-                    let to = unsafe { out.as_mut_ptr().add(unit * size) };
                     if in_place {
-                        tiles(spots, to.cast(), plane);
-                        for o in 0..pass.outs {
-                            // SAFETY: as above; the rows of a band are consecutive where the outputs are dense.
-                            let range = unit * size + o * plane + rows.start * width..unit * size + o * plane + rows.end * width;
-                            finish.activate(unsafe { out.slice(range) });
+                        // SAFETY: the rows of a band belong to one task, and are consecutive where the outputs are dense.
+                        unsafe {
+                            prepared[0].tiles(&rows, group, data, start, isa, to.as_mut_ptr().cast(), plane)
                         }
-                    } else {
-                        let pixels = rows.len() * width;
-                        let mut sums = vec![T::Acc::ZERO; pass.outs * pixels];
-                        let first = rows.start * width;
-                        let own: Vec<Spot> = spots.iter().map(|s| Spot { to: s.to - first, ..*s }).collect();
-                        tiles(&own, sums.as_mut_ptr(), pixels);
-                        for (o, sums) in sums.chunks_exact(pixels).enumerate() {
+                        for o in 0..pass.outs {
+                            let first = o * plane + rows.start * width;
                             // SAFETY: as above.
-                            unsafe { scatter(pass, prepared.phase, &rows, sums, finish, to.add(o * plane)) }
+                            finish.activate(unsafe { to.slice(first..first + rows.len() * width) });
+                        }
+                        return;
+                    }
+                    let sums: Vec<Vec<T::Acc>> =
+                        prepared.iter().map(|p| p.sums(&rows, group, data, start, isa)).collect();
+                    for (o, row) in (0..pass.outs).flat_map(|o| rows.clone().map(move |row| (o, row))) {
+                        let phase = prepared[0].phase;
+                        let j = [row / phase.count[1], row % phase.count[1]];
+                        let [d, h] = [0, 1].map(|i| phase.start[i] + j[i] * phase.step[i]);
+                        let first = o * plane + (d * pass.out[1] + h) * pass.out[2];
+                        // SAFETY: as above; each row of the result belongs to one row of the phases.
+                        let to = unsafe { to.slice(first..first + pass.out[2]) };
+                        let row = o * rows.len() + row - rows.start;
+                        let of = |i: usize| {
+                            let width = prepared[i].phase.count[2];
+                            &sums[i][row * width..][..width]
+                        };
+                        if prepared.len() == 2 && phase.step[2] == 2 {
+                            interleave(of(0), of(1), finish, to);
+                        } else {
+                            for (i, prepared) in prepared.iter().enumerate() {
+                                let to = to[prepared.phase.start[2]..].iter_mut().step_by(phase.step[2]);
+                                to.zip(of(i)).for_each(|(y, sum)| *y = finish.narrow(*sum));
+                            }
                         }
                     }
                 });
@@ -143,26 +187,14 @@ pub(super) fn run<T: ConvElement>(
     })
 }
 
-/// Writes sums of some rows of a phase to their places in a plane.
-///
-/// # Safety
-/// `plane` leads to a plane of outputs, whose elements at these rows of the phase nobody else reaches.
-unsafe fn scatter<T: ConvElement>(
-    pass: &Pass,
-    phase: &Phase,
-    rows: &Range<usize>,
-    sums: &[T::Acc],
-    finish: Finish<T>,
-    plane: *mut T,
-) {
-    for (row, sums) in rows.clone().zip(sums.chunks_exact(phase.count[2])) {
-        let j = [row / phase.count[1], row % phase.count[1], 0];
-        let at: [usize; 3] = std::array::from_fn(|i| phase.start[i] + j[i] * phase.step[i]);
-        let start = (at[0] * pass.out[1] + at[1]) * pass.out[2] + at[2];
-        for (i, sum) in sums.iter().enumerate() {
-            // SAFETY: position `i` of the row is in the plane, and the caller's own.
-            unsafe { *plane.add(start + i * phase.step[2]) = T::narrow(finish.activation.apply(*sum)) }
-        }
+/// `out = even[0], odd[0], even[1], …`.
+fn interleave<T: ConvElement>(even: &[T::Acc], odd: &[T::Acc], finish: Finish<T>, out: &mut [T]) {
+    let mut pairs = out.chunks_exact_mut(2);
+    for ((pair, even), odd) in (&mut pairs).zip(even).zip(odd) {
+        (pair[0], pair[1]) = (finish.narrow(*even), finish.narrow(*odd));
+    }
+    if let ([last], Some(even)) = (pairs.into_remainder(), even.last()) {
+        *last = finish.narrow(*even);
     }
 }
 

@@ -106,7 +106,7 @@ macro_rules! tiles {
         match $count {
             $($R => {
                 let mut tap = 0;
-                $(while tap + $N <= $self.steps.len() {
+                $(while $self.steps.len() - tap >= $N {
                     // SAFETY: as for `run`; the channels and taps exist.
                     unsafe { $self.tile::<$V, $R, $N>($first, tap) }
                     tap += $N;

@@ -1,11 +1,11 @@
-//! The gradient in the weight: `dW [k, taps] = Σ_(n, pixels) dy [k, pixels] · im2colᵀ [pixels, taps]`.
+//! The gradient in the weight without packing anything ([`dots`](super::dots)), where channels are few or planes large.
 //!
 //! The sum over the images is cut into parts by shape alone; their sums are added in order.
 
 use super::ConvElement;
 use super::correlate::Sources;
 use super::direct;
-use super::geometry::Geometry;
+use super::geometry::{Geometry, volume};
 use super::pass::Pass;
 use super::planes::Images;
 use super::spread::spread;
@@ -24,6 +24,12 @@ const PARTS: usize = 16;
 /// The most values that the sums of all parts may have.
 const SUMS: usize = 1 << 21;
 
+/// Whether this way is the faster one.
+pub(super) fn suits(g: &Geometry) -> bool {
+    let taps = g.c * volume(g.w);
+    g.y[2] >= 8 && (taps <= 160 || g.k <= 8) || g.k * g.c <= 8
+}
+
 /// Computes the gradient.
 ///
 /// # Shapes
@@ -38,10 +44,8 @@ pub(super) fn run<T: ConvElement>(g: &Geometry, grad: &[T], x: &Images<T>, out: 
     let sources = Sources::new(&pass, x);
     let taps = pass.taps(&pass.phases[0], sources.channel, |p| sources.at(p)).1;
     let size = g.k * taps.len();
-    let parts = (g.products() / g.groups / PART)
-        .min(SUMS / (size * g.groups))
-        .clamp(1, PARTS)
-        .min(g.n.max(1));
+    let parts =
+        (g.products() / g.groups / PART).min(SUMS / (size * g.groups)).clamp(1, PARTS).min(g.n.max(1));
     let mut sums = Memory::new(g.groups * parts * size * size_of::<T::Acc>())?;
     let sums = &mut sums.as_mut_slice::<T::Acc>()[..g.groups * parts * size];
     let shared = SharedMut::new(sums);

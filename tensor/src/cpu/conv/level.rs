@@ -29,7 +29,7 @@ macro_rules! levels {
                     #[cfg(target_arch = "x86_64")]
                     Isa::Avx2 => <crate::cpu::gemm::$avx2 as Vector>::LANES,
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Avx512 => <crate::cpu::gemm::$avx512 as Vector>::LANES,
+                    Isa::Avx512 | Isa::Amx => <crate::cpu::gemm::$avx512 as Vector>::LANES,
                     _ => $portable,
                 }
             }
@@ -53,7 +53,7 @@ macro_rules! levels {
                     Isa::Avx2 => unsafe { avx2(kernel) },
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: as above.
-                    Isa::Avx512 => unsafe { avx512(kernel) },
+                    Isa::Avx512 | Isa::Amx => unsafe { avx512(kernel) },
                     // SAFETY: plain arrays need no instructions of their own.
                     _ => unsafe { kernel.run::<Lanes<$S, $portable>>() },
                 }

@@ -2,7 +2,8 @@
 //!
 //! Everything is brought to one form first ([`geometry`]); the forward pass and the gradient in the input are then the
 //! same thing ([`pass`]), computed as matrix products whose im2col operand is virtual ([`correlate`], [`gather`]), or
-//! without packing anything where channels are few ([`direct`]). So is the gradient in the weight ([`grad_weight`]).
+//! without packing anything where channels are few ([`direct`]). The same choice exists for the gradient in the
+//! weight ([`grad_product`], [`grad_weight`]). Large 3x3 kernels of stride 1 save products ([`winograd`]).
 //!
 //! The zeros of the padding take part in the sums, as in PyTorch: times an infinite weight they give NaN.
 
@@ -11,6 +12,7 @@ mod direct;
 mod dots;
 mod gather;
 mod geometry;
+mod grad_product;
 mod grad_weight;
 mod level;
 #[cfg(test)]
@@ -18,10 +20,10 @@ mod naive;
 mod pass;
 mod planes;
 mod spread;
-mod tiles;
-mod winograd;
 #[cfg(test)]
 mod tests;
+mod tiles;
+mod winograd;
 
 use crate::cpu::copy;
 use crate::cpu::gemm::{Activation, GemmElement};
@@ -118,6 +120,7 @@ pub(crate) fn conv_grad_weight(grad: &Tensor, x: &Tensor, weight: Shape, conv: &
     let geometry = Geometry::new(x.shape(), weight, grad.shape(), conv);
     let grad = contiguous(grad)?;
     match_float!("conv_grad_weight", x.dtype(), T => filled_shape::<T>(weight, |dw| {
-        grad_weight::run(&geometry, elements::<T>(&grad), &Images::new(x), dw)
+        let run = if grad_weight::suits(&geometry) { grad_weight::run } else { grad_product::run };
+        run(&geometry, elements::<T>(&grad), &Images::new(x), dw)
     }))
 }

@@ -1,10 +1,10 @@
 //! The fast convolutions against the definition.
 
 use super::{naive, *};
-use crate::cpu::isa::{available, with_isa};
+use crate::cpu::isa::{Isa, available, with_isa};
 use crate::cpu::threads::with_num_threads;
 use crate::random::Generator;
-use crate::{DType, Device};
+use crate::{Device, F32Mode, with_f32_mode};
 
 /// Uniform values in ±1.
 fn random(shape: impl Into<Shape>, generator: &mut Generator) -> Result<Tensor> {
@@ -54,6 +54,15 @@ fn known() -> Vec<Case> {
         case(&[2, 0, 8, 8], &[4, 0, 3, 3], conv()),
         case(&[2, 3, 0, 4], &[4, 3, 3, 3], conv().padding(2)),
         case(&[9, 40, 12, 12], &[50, 40, 3, 3], conv().padding(1)),
+        // Saves products: odd sizes, no padding, groups, a block that spans images.
+        case(&[3, 33, 9, 7], &[35, 33, 3, 3], conv().padding(1)),
+        case(&[2, 32, 13, 18], &[32, 32, 3, 3], conv()),
+        case(&[5, 64, 6, 5], &[64, 32, 3, 3], conv().padding(1).groups(2)),
+        // Direct: whole vectors, rows shorter than one, more channels than a tile has.
+        case(&[3, 6, 14, 14], &[16, 6, 5, 5], conv()),
+        case(&[2, 3, 30, 33], &[13, 3, 5, 5], conv().stride(2).padding(2)),
+        case(&[2, 8, 19, 21], &[8, 1, 5, 5], conv().stride(2).padding(2).groups(8)),
+        case(&[2, 4, 20, 37], &[8, 2, 3, 3], conv().padding(1).groups(2)),
     ]
 }
 
@@ -275,4 +284,54 @@ fn the_gradients_are_the_adjoints() -> Result<()> {
         assert!((forward - weight).abs() <= tolerance, "{case:?}: {forward} and {weight}");
     }
     Ok(())
+}
+
+/// The error of the convolution with fewer products, against `f64`: at most four times that of the matrix product.
+#[test]
+fn fewer_products_cost_little_precision() -> Result<()> {
+    let mut generator = Generator::new(7);
+    let case = case(&[1, 64, 20, 20], &[64, 64, 3, 3], Conv::default().padding(1));
+    let [x, w, b, g] = case.operands(&mut generator)?;
+    let expected = naive::conv(&x, &w, Some(&b), &case.conv)?.to_vec::<f64>()?;
+    let [x, w, b, _] = [x, w, b, g].map(|t| t.to_dtype(DType::F32));
+    let (x, w, b) = (x?, w?, b?);
+    let error = |mode: F32Mode| -> Result<f64> {
+        let y = with_f32_mode(mode, || conv(&x, &w, Some(&b), &case.conv))?.to_vec::<f32>()?;
+        let squares = y.iter().zip(&expected).map(|(y, e)| (f64::from(*y) - e).powi(2));
+        Ok((squares.sum::<f64>() / y.len() as f64).sqrt())
+    };
+    let (few, all) = (error(F32Mode::Auto)?, error(F32Mode::Strict)?);
+    assert!(few <= 4.0 * all, "{few} and {all}");
+    Ok(())
+}
+
+/// Which of the ways a pass takes.
+#[test]
+fn shapes_take_the_ways_that_are_meant_for_them() -> Result<()> {
+    let ways = |x: &[usize], w: &[usize], conv: Conv| -> Result<[&str; 3]> {
+        let case = case(x, w, conv);
+        let g =
+            Geometry::new(Shape::from(case.x.clone()), Shape::from(case.w.clone()), case.y()?, &case.conv);
+        let way = |pass: Pass| match (direct::suits(&pass), winograd::suits(&pass)) {
+            (true, _) => "direct",
+            (false, true) => "winograd",
+            (false, false) => "product",
+        };
+        let weight = if grad_weight::suits(&g) { "direct" } else { "product" };
+        Ok([way(Pass::forward(&g)), way(Pass::backward(&g)), weight])
+    };
+    let same = Conv::default().padding(1);
+    with_isa(Isa::Portable, || {
+        let first = ways(&[64, 1, 28, 28], &[32, 1, 3, 3], same)?;
+        assert_eq!(first, ["direct", "direct", "direct"], "few channels");
+        let depthwise = ways(&[8, 128, 56, 56], &[128, 1, 3, 3], same.groups(128))?;
+        assert_eq!(depthwise, ["direct", "direct", "direct"], "a channel per group");
+        let deep = ways(&[8, 128, 28, 28], &[128, 128, 3, 3], same)?;
+        assert_eq!(deep, ["winograd", "winograd", "product"], "many channels");
+        let strided = ways(&[8, 64, 56, 56], &[128, 64, 3, 3], same.stride(2))?;
+        assert_eq!(strided, ["product", "product", "product"], "a stride");
+        let strict = with_f32_mode(F32Mode::Strict, || ways(&[8, 128, 28, 28], &[128, 128, 3, 3], same))?;
+        assert_eq!(strict, ["product", "product", "product"], "all products asked for");
+        Ok(())
+    })
 }

@@ -95,20 +95,23 @@ impl<'a, S: Scalar> Tiles<'a, S> {
         out: *mut S,
         plane: usize,
     ) -> Self {
-        assert_eq!((steps.len(), start.len()), (panels.steps, panels.outs), "weights for each tap and channel");
+        assert_eq!(
+            (steps.len(), start.len()),
+            (panels.steps, panels.outs),
+            "weights for each tap and channel"
+        );
         Tiles { data, steps, panels, start, spots, width, out, plane }
     }
 
-    /// One block of channels, N vectors at a time.
+    /// N vectors of one block of R channels; PARTIAL where rows are shorter than a vector.
     #[inline(always)]
-    unsafe fn tile<V: Vector<Elem = S>, const R: usize, const N: usize>(
+    unsafe fn tile<V: Vector<Elem = S>, const R: usize, const N: usize, const PARTIAL: bool>(
         &self,
         weights: *const S,
         first: usize,
         spots: &[Spot],
     ) {
         debug_assert_eq!(spots.len(), N);
-        let partial = self.width < V::LANES;
         // SAFETY: the panel has R weights for each step; `run` has asserted that all taps of a spot are inside `data`, and
         // who made the tiles vouches for the outputs.
         unsafe {
@@ -117,7 +120,7 @@ impl<'a, S: Scalar> Tiles<'a, S> {
             for (p, step) in self.steps.iter().enumerate() {
                 let values: [V; N] = std::array::from_fn(|n| {
                     let at = data[n].add(*step);
-                    if partial { V::load_first(at, self.width) } else { V::load(at) }
+                    if PARTIAL { V::load_first(at, self.width) } else { V::load(at) }
                 });
                 for (r, sums) in sums.iter_mut().enumerate() {
                     let weight = V::splat(*weights.add(p * R + r));
@@ -128,8 +131,8 @@ impl<'a, S: Scalar> Tiles<'a, S> {
             }
             for (r, sums) in sums.iter().enumerate() {
                 for n in 0..N {
-                    let to = self.out.add((first + r) * self.plane + spots[n].to);
-                    if partial { sums[n].store_first(to, self.width) } else { sums[n].store(to) }
+                    let to = self.out.wrapping_add((first + r) * self.plane + spots[n].to);
+                    if PARTIAL { sums[n].store_first(to, self.width) } else { sums[n].store(to) }
                 }
             }
         }
@@ -138,13 +141,13 @@ impl<'a, S: Scalar> Tiles<'a, S> {
 
 /// The tiles of one block: as many vectors at a time as registers allow, then fewer for what is left.
 macro_rules! tiles {
-    ($self:ident, $V:ident, $weights:ident, $block:ident: $($R:literal => $($N:literal)+;)+) => {
+    ($self:ident, $V:ident, $partial:literal, $weights:ident, $block:ident: $($R:literal => $($N:literal)+;)+) => {
         match $block.len() {
             $($R => {
                 let mut spots = $self.spots;
                 $(while let Some((now, rest)) = spots.split_at_checked($N) {
                     // SAFETY: as for `run`; the block has R channels.
-                    unsafe { $self.tile::<$V, $R, $N>($weights, $block.start, now) }
+                    unsafe { $self.tile::<$V, $R, $N, $partial>($weights, $block.start, now) }
                     spots = rest;
                     if spots.is_empty() {
                         break;
@@ -165,7 +168,11 @@ impl<S: Scalar> Kernel<S> for Tiles<'_, S> {
         assert!(empty || reach <= self.data.len(), "a tap reads {reach} of {} values", self.data.len());
         for block in blocks(self.panels.outs) {
             let weights = self.panels.values[block.start * self.steps.len()..].as_ptr();
-            tiles! { self, V, weights, block:
+            if self.width < V::LANES {
+                tiles! { self, V, true, weights, block: 1 => 2 1; 2 => 2 1; 3 => 2 1; 4 => 2 1; 5 => 2 1; 6 => 2 1; }
+                continue;
+            }
+            tiles! { self, V, false, weights, block:
                 1 => 8 4 2 1;
                 2 => 4 2 1;
                 3 => 4 2 1;

@@ -26,9 +26,10 @@ use super::planes::{Frame, Images};
 use super::spread::spread;
 use super::tiles::{Panels, Spot, Tiles, spots};
 use crate::Result;
+use crate::cpu::f32_mode::{F32Mode, f32_mode};
 use crate::cpu::isa::{Isa, isa};
 use crate::cpu::memory::Memory;
-use crate::cpu::threads::{SharedMut, parallel_for};
+use crate::cpu::threads::{SharedMut, parallel_chunks_mut, parallel_for};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use transform::{Inputs, Outputs};
@@ -42,11 +43,18 @@ const POSITIONS: usize = 16;
 /// The most values of the transformed inputs and sums of a block: what the second-level cache holds beside the weights.
 const BLOCK: usize = 160 * 1024;
 
+/// The most weights of a position of which all positions stay in the second-level cache.
+const WEIGHTS: usize = 64 * 96;
+
 /// Room after the tiles of a channel: a vector may run on.
 const SLACK: usize = 16;
 
-/// Whether a pass has the form, and is large enough to gain.
+/// Whether a pass has the form, and is large enough to gain. [`F32Mode::Strict`] asks for the sums of the definition, and
+/// matrix tiles multiply faster than this saves.
 pub(super) fn suits(pass: &Pass) -> bool {
+    if f32_mode() == F32Mode::Strict || isa() == Isa::Amx || pass.phases.len() != 1 {
+        return false;
+    }
     let taps = |i: usize| &pass.phases[0].taps[i];
     let square = |i: usize| {
         let mut offsets: Vec<usize> = taps(i).iter().map(|t| t.offset).collect();
@@ -85,7 +93,11 @@ struct Plan<'a> {
 impl<'a> Plan<'a> {
     fn new(pass: &'a Pass) -> Self {
         let tiles = [pass.out[1].div_ceil(2), pass.out[2].div_ceil(2)];
-        let wanted = (BLOCK / (POSITIONS * (pass.sources + pass.outs))).clamp(32, 128);
+        // Either all of a block is in the second-level cache, the transformed weights included, or one position is, and
+        // then more tiles share the reading of the weights. A few blocks there should be for the threads.
+        let fits = pass.sources * pass.outs <= WEIGHTS;
+        let wanted = if fits { BLOCK / (POSITIONS * (pass.sources + pass.outs)) } else { 112 };
+        let wanted = wanted.min(pass.n * tiles[0] * tiles[1] / 8).clamp(32, 128);
         let rows = (wanted / tiles[1]).clamp(1, pass.n * tiles[0]);
         // An odd number of cache lines, so that the channels do not compete for the same sets.
         let lines = (rows * tiles[1] + SLACK).div_ceil(16);
@@ -184,29 +196,36 @@ pub(super) fn run(
 /// `G g Gᵀ` of the kernels of a group: per position, a matrix over the channels.
 fn filters(pass: &Pass, weight: &[f32], group: usize) -> Vec<Panels<f32>> {
     let (outs, sources) = (pass.outs, pass.sources);
-    let mut transformed = vec![0f32; outs * sources * POSITIONS];
+    let mut transformed = vec![0f32; POSITIONS * outs * sources];
     let shared = SharedMut::new(&mut transformed);
     let taps = |i: usize| &pass.phases[0].taps[i];
     let mut from = [0; 9];
     for (row, column) in taps(1).iter().flat_map(|row| taps(2).iter().map(move |column| (row, column))) {
         from[row.offset * 3 + column.offset] = row.index * pass.kernel[2] + column.index;
     }
-    let volume = pass.kernel.iter().product::<usize>();
     parallel_for(outs, |o| {
-        let first = group * outs * sources * volume + o * pass.weight_out;
-        // SAFETY: each channel has its own values.
-        let out = unsafe { shared.slice(o * sources * POSITIONS..(o + 1) * sources * POSITIONS) };
-        for (c, u) in out.chunks_exact_mut(POSITIONS).enumerate() {
+        let first = group * outs * sources * 9 + o * pass.weight_out;
+        // SAFETY: each channel has its own row of each matrix.
+        let rows: [&mut [f32]; POSITIONS] = std::array::from_fn(|i| unsafe {
+            shared.slice((i * outs + o) * sources..(i * outs + o + 1) * sources)
+        });
+        for c in 0..sources {
             let g = |i: usize| weight[first + c * pass.weight_source + from[i]];
             let along = |a: f32, b: f32, c: f32| [a, 0.5 * (a + b + c), 0.5 * (a - b + c), c];
             let columns: [[f32; 4]; 3] = std::array::from_fn(|j| along(g(j), g(3 + j), g(6 + j)));
             for i in 0..4 {
-                u[i * 4..][..4].copy_from_slice(&along(columns[0][i], columns[1][i], columns[2][i]));
+                for (j, u) in along(columns[0][i], columns[1][i], columns[2][i]).into_iter().enumerate() {
+                    rows[i * 4 + j][c] = u;
+                }
             }
         }
     });
-    let at = |i: usize| Panels::new(outs, sources, |o, c| transformed[(o * sources + c) * POSITIONS + i]);
-    (0..POSITIONS).map(at).collect()
+    let mut panels: Vec<Option<Panels<f32>>> = (0..POSITIONS).map(|_| None).collect();
+    parallel_chunks_mut(&mut panels, 1, |i, panels| {
+        let matrix = &transformed[i * outs * sources..][..outs * sources];
+        panels[0] = Some(Panels::new(outs, sources, |o, c| matrix[o * sources + c]));
+    });
+    panels.into_iter().flatten().collect()
 }
 
 /// `Bᵀ d B` of all tiles of a block: `[position, channel, tile]`.

@@ -24,18 +24,30 @@ impl Kernel<f32> for Inputs<'_> {
     unsafe fn run<V: Vector<Elem = f32>>(self) {
         let (half, count, width) = (self.width + 1, self.count, self.width);
         let vectors = width.next_multiple_of(V::LANES);
-        assert!((2 * count + 1) * 2 * half + half + 1 + vectors <= self.rows.len(), "the inputs are all there");
-        assert!(15 * self.position + (count - 1) * width + vectors <= self.out.len(), "each tile has a place");
+        assert!(
+            (2 * count + 1) * 2 * half + half + 1 + vectors <= self.rows.len(),
+            "the inputs are all there"
+        );
+        assert!(
+            15 * self.position + (count - 1) * width + vectors <= self.out.len(),
+            "each tile has a place"
+        );
         for row in 0..count {
             for at in (0..width).step_by(V::LANES) {
                 // SAFETY: the last vector of the last row ends inside the inputs and the results (asserted above).
                 unsafe {
                     let d: [[V; 4]; 4] = std::array::from_fn(|i| {
                         let even = self.rows.as_ptr().add((2 * row + i) * 2 * half + at);
-                        [V::load(even), V::load(even.add(half)), V::load(even.add(1)), V::load(even.add(half + 1))]
+                        [
+                            V::load(even),
+                            V::load(even.add(half)),
+                            V::load(even.add(1)),
+                            V::load(even.add(half + 1)),
+                        ]
                     });
                     // Along the columns, then along the rows.
-                    let columns: [[V; 4]; 4] = std::array::from_fn(|j| input([d[0][j], d[1][j], d[2][j], d[3][j]]));
+                    let columns: [[V; 4]; 4] =
+                        std::array::from_fn(|j| input([d[0][j], d[1][j], d[2][j], d[3][j]]));
                     for i in 0..4 {
                         let row_of = input([columns[0][i], columns[1][i], columns[2][i], columns[3][i]]);
                         for (j, value) in row_of.into_iter().enumerate() {
@@ -126,7 +138,8 @@ impl Kernel<f32> for Outputs<'_> {
                         for i in 0..2 {
                             let y = output([columns[0][i], columns[1][i], columns[2][i], columns[3][i]]);
                             for (j, y) in y.into_iter().enumerate() {
-                                y.plus(V::splat(bias)).store(halves.as_mut_ptr().add((i * 2 + j) * vectors + at));
+                                y.plus(V::splat(bias))
+                                    .store(halves.as_mut_ptr().add((i * 2 + j) * vectors + at));
                             }
                         }
                     }

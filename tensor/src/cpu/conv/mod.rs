@@ -3,10 +3,12 @@
 //! Everything is brought to one form first ([`geometry`]); the forward pass and the gradient in the input are then the
 //! same thing ([`pass`]), computed as matrix products whose im2col operand is virtual ([`correlate`], [`gather`]), or
 //! without packing anything where channels are few ([`direct`]). The same choice exists for the gradient in the
-//! weight ([`grad_product`], [`grad_weight`]). Large 3x3 kernels of stride 1 save products ([`winograd`]).
+//! weight ([`grad_product`], [`grad_weight`]). Large 3x3 kernels of stride 1 save products ([`winograd`]). Matrix tiles read the
+//! sources where they lie ([`amx`]).
 //!
 //! The zeros of the padding take part in the sums, as in PyTorch: times an infinite weight they give NaN.
 
+mod amx;
 mod correlate;
 mod direct;
 mod dots;
@@ -26,6 +28,7 @@ mod tiles;
 mod winograd;
 
 use crate::cpu::copy;
+use crate::cpu::gemm::amx::Level;
 use crate::cpu::gemm::{Activation, GemmElement};
 use crate::cpu::storage::{elements, filled_shape};
 use crate::{Conv, DType, Result, Shape, Tensor, bf16, f16, match_float};
@@ -69,8 +72,15 @@ fn run<T: ConvElement>(
     if direct::suits(pass) {
         return direct::run(pass, &Images::new(x), weight, finish, out);
     }
+    let one = Pass { n: 1, ..pass.clone() };
+    if let Some(level) = Level::now::<T>()
+        && amx::suits(pass)
+    {
+        return amx::run(level, pass, &Images::new(x), weight, finish, out, |n, out| {
+            correlate::run(&one, &Images::new(&x.narrow(0, n, 1)?), weight, finish, out)
+        });
+    }
     if T::DTYPE == DType::F32 && winograd::suits(pass) {
-        let one = Pass { n: 1, ..pass.clone() };
         let (weight, out) = (bytemuck::cast_slice(weight), bytemuck::cast_slice_mut(out));
         let bias = finish.bias.map(bytemuck::cast_slice);
         let finish = Finish { bias, activation: finish.activation };

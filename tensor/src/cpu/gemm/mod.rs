@@ -15,7 +15,7 @@
     not(all(target_arch = "x86_64", target_os = "linux")),
     allow(dead_code, reason = "other machines have no tiles, and ask for none")
 )]
-mod amx;
+pub(in crate::cpu) mod amx;
 mod batch;
 mod driver;
 mod epilogue;

@@ -21,17 +21,21 @@ mod tests;
 mod tile;
 
 pub(super) use driver::run;
+pub(in crate::cpu) use panels::Packer;
 pub(super) use panels::Panels as Packed;
+pub(in crate::cpu) use range::{Form, Head, Range, Way, factor, scale};
+pub(in crate::cpu) use split::channels;
 
 use super::driver::Problem;
 use super::kernel::Kernels;
-use super::scalar::GemmElement;
+use super::scalar::{GemmElement, Scalar};
 use super::source::Operand;
+use crate::cpu::isa::{self, Isa};
 use half::{bf16, f16};
 use std::any::TypeId;
 
 /// Lines of a panel, and steps of a block: two tiles by one.
-const BLOCK: usize = 32;
+pub(in crate::cpu) const BLOCK: usize = 32;
 
 /// The fewest lines on either side for which tiles pay.
 const LEAST_LINES: usize = 16;
@@ -39,10 +43,10 @@ const LEAST_LINES: usize = 16;
 /// A row of a tile: 16 pairs of `bf16`, the first of each in the lower half of its word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C, align(64))]
-struct Row([u32; 16]);
+pub(in crate::cpu) struct Row([u32; 16]);
 
 impl Row {
-    const ZERO: Row = Row([0; 16]);
+    pub(in crate::cpu) const ZERO: Row = Row([0; 16]);
 }
 
 // SAFETY: all zeros are a row.
@@ -75,6 +79,32 @@ struct TileJob {
 /// are valid for what the job says.
 type TileFn = unsafe fn(&TileJob);
 
+/// One square of work where B lies in planes of words, each a pair of neighbouring steps: `C = A·B`, 32 x 32.
+///
+/// A block of 32 steps of B is, in each part, 16 rows of 32 words: a row is a plane from an offset on.
+pub(in crate::cpu) struct PlaneJob {
+    /// A panel of A.
+    pub(in crate::cpu) a: *const Row,
+    /// The planes of the first part.
+    pub(in crate::cpu) planes: *const u32,
+    /// Bytes from a part to the next.
+    pub(in crate::cpu) part: usize,
+    /// Bytes from a plane to the next.
+    pub(in crate::cpu) row: usize,
+    /// Where each block starts in the planes, in bytes.
+    pub(in crate::cpu) offsets: *const usize,
+    /// Blocks of steps, at least one.
+    pub(in crate::cpu) blocks: usize,
+    /// 32 rows of 32 values, one after the other.
+    pub(in crate::cpu) c: *mut f32,
+}
+
+/// A kernel on planes for one number of products.
+///
+/// # Safety
+/// As [`TileFn`], for the pointers of this job.
+type PlaneFn = unsafe fn(&PlaneJob);
+
 /// What multiplies tiles.
 struct Unit {
     /// Readies the tiles of this thread.
@@ -83,11 +113,13 @@ struct Unit {
     release: unsafe fn(),
     /// By [`Products`].
     products: [TileFn; 4],
+    /// By [`Products`].
+    correlations: [PlaneFn; 4],
 }
 
 /// Which products of the parts of two numbers make up their product.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Products {
+pub(in crate::cpu) enum Products {
     /// hh: exact for `bf16`.
     One,
     /// hh, hm, mh.
@@ -100,7 +132,7 @@ enum Products {
 
 impl Products {
     /// The parts of each operand.
-    fn parts(self) -> usize {
+    pub(in crate::cpu) fn parts(self) -> usize {
         match self {
             Products::One => 1,
             Products::Three | Products::Four => 2,
@@ -111,7 +143,7 @@ impl Products {
 
 /// The part of a table of kernels that is about tiles.
 #[derive(Clone, Copy)]
-pub(super) struct Tiles {
+pub(in crate::cpu) struct Tiles {
     unit: &'static Unit,
     /// For `f32` operands; none where they are multiplied strictly.
     f32: Option<Products>,
@@ -119,7 +151,7 @@ pub(super) struct Tiles {
 
 impl Tiles {
     /// For operands of the type of the results, which is summed in `f32`.
-    fn products(&self, result: TypeId) -> Option<Products> {
+    pub(in crate::cpu) fn products(&self, result: TypeId) -> Option<Products> {
         match result {
             t if t == TypeId::of::<bf16>() => Some(Products::One),
             t if t == TypeId::of::<f16>() => Some(Products::Four),
@@ -134,7 +166,6 @@ pub(super) mod tables {
     use super::super::kernel::x86::AVX512_F32;
     use super::*;
     use crate::F32Mode;
-    use crate::cpu::isa::Isa;
 
     const fn table(f32: Option<Products>) -> Kernels<f32> {
         Kernels { isa: Isa::Amx, tiles: Some(Tiles { unit: &tile::UNIT, f32 }), ..AVX512_F32 }
@@ -194,6 +225,55 @@ impl Session {
     unsafe fn run(&self, products: Products, job: &TileJob) {
         // SAFETY: the tiles are configured as long as the session lives; the rest is the caller's word.
         unsafe { (self.0.products[products as usize])(job) }
+    }
+}
+
+/// How operands of a type are multiplied on tiles now.
+#[derive(Clone, Copy)]
+pub(in crate::cpu) struct Level {
+    tiles: Tiles,
+    pub(in crate::cpu) products: Products,
+    /// The vectors for everything else.
+    pub(in crate::cpu) isa: Isa,
+}
+
+impl Level {
+    /// For operands and results of type T; none if tiles are not to multiply them.
+    pub(in crate::cpu) fn now<T: GemmElement>() -> Option<Level> {
+        let kernels = T::Acc::kernels(isa::isa());
+        Level::new::<T>(kernels.tiles?, kernels.isa)
+    }
+
+    fn new<T: GemmElement>(tiles: Tiles, isa: Isa) -> Option<Level> {
+        Some(Level { tiles, products: tiles.products(TypeId::of::<T>())?, isa })
+    }
+
+    /// The level of the model.
+    #[cfg(test)]
+    pub(in crate::cpu) fn model<T: GemmElement>(f32: Option<Products>) -> Option<Level> {
+        let best = isa::available().last().copied().unwrap_or(Isa::Portable);
+        Level::new::<T>(Tiles { unit: &model::UNIT, f32 }, best)
+    }
+}
+
+/// The tiles of a thread for correlations, as long as this lives.
+pub(in crate::cpu) struct Correlator {
+    session: Session,
+    products: Products,
+}
+
+impl Correlator {
+    pub(in crate::cpu) fn new(level: Level) -> Self {
+        Correlator { session: Session::new(level.tiles.unit), products: level.products }
+    }
+
+    /// Runs a kernel.
+    ///
+    /// # Safety
+    /// The pointers of the job are valid for what the job says, with the parts of these products.
+    pub(in crate::cpu) unsafe fn run(&self, job: &PlaneJob) {
+        // SAFETY: the tiles are configured as long as the session lives; the rest is the caller's word.
+        unsafe { (self.session.0.correlations[self.products as usize])(job) }
     }
 }
 

@@ -1,13 +1,14 @@
 //! The tile instructions in plain code, rounding by rounding: the oracle of the kernels, and what runs all else of this module on machines
 //! without tiles.
 
-use super::{Row, TileJob, Unit};
+use super::{PlaneJob, Row, TileJob, Unit};
 
 /// The model with the kernels' order of products.
 pub(super) static UNIT: Unit = Unit {
     configure: nothing,
     release: nothing,
     products: [product::<0>, product::<1>, product::<2>, product::<3>],
+    correlations: [correlation::<0>, correlation::<1>, correlation::<2>, correlation::<3>],
 };
 
 /// The parts of A and B in each product of a kernel, 0 for h, 1 for m, 2 for l, in the order in which it takes them.
@@ -59,6 +60,38 @@ unsafe fn product<const WHICH: usize>(job: &TileJob) {
         for (r, row) in tile.iter().enumerate() {
             let to = place(at / 2, at % 2).wrapping_offset(r as isize * job.c_row);
             // SAFETY: as above.
+            unsafe { to.cast::<[f32; 16]>().write(row.map(f32::from_bits)) }
+        }
+    }
+}
+
+/// # Safety
+/// See [`PlaneFn`](super::PlaneFn).
+unsafe fn correlation<const WHICH: usize>(job: &PlaneJob) {
+    let mut c = [[[[0u32; 16]; 16]; 2]; 2];
+    for block in 0..job.blocks {
+        // SAFETY: there are `blocks` offsets (the caller's word).
+        let offset = unsafe { *job.offsets.add(block) };
+        for &(pa, pb) in ORDERS[WHICH] {
+            for at in 0..4 {
+                let a: Tile = std::array::from_fn(|r| {
+                    let row = block * PLANES[WHICH] * 32 + (pa * 2 + at / 2) * 16 + r;
+                    // SAFETY: A holds `blocks` blocks (the caller's word).
+                    unsafe { (*job.a.add(row)).0 }
+                });
+                let b: Tile = std::array::from_fn(|r| {
+                    let place = offset + pb * job.part + r * job.row + at % 2 * 64;
+                    // SAFETY: the offset leads to 16 rows of 32 words in each part (the caller's word).
+                    unsafe { job.planes.cast::<u8>().add(place).cast::<[u32; 16]>().read() }
+                });
+                tdpbf16ps(&mut c[at / 2][at % 2], &a, &b);
+            }
+        }
+    }
+    for (at, tile) in c.as_flattened().iter().enumerate() {
+        for (r, row) in tile.iter().enumerate() {
+            let to = job.c.wrapping_add((at / 2 * 16 + r) * 32 + at % 2 * 16);
+            // SAFETY: C is 32 rows of 32 values (the caller's word).
             unsafe { to.cast::<[f32; 16]>().write(row.map(f32::from_bits)) }
         }
     }

@@ -34,20 +34,20 @@ pub(super) fn k_blocks(steps: usize) -> KBlocks {
 
 /// How an operand is packed.
 #[derive(Clone, Copy)]
-pub(super) struct Packer {
-    pub products: Products,
-    pub side: Side,
-    pub isa: Isa,
+pub(in crate::cpu) struct Packer {
+    pub(in crate::cpu) products: Products,
+    pub(in crate::cpu) side: Side,
+    pub(in crate::cpu) isa: Isa,
 }
 
 impl Packer {
     /// Rows of tiles that a panel takes for each block of steps.
-    pub(super) fn rows(&self) -> usize {
+    pub(in crate::cpu) fn rows(&self) -> usize {
         self.products.parts() * BLOCK
     }
 
     /// Packs up to 32 lines for some blocks of steps.
-    pub(super) fn panel<S: Scalar>(
+    pub(in crate::cpu) fn panel<S: Scalar>(
         &self,
         source: &dyn PackSource<S>,
         lines: Span<usize>,

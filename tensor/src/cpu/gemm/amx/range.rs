@@ -8,7 +8,7 @@
 
 /// The largest and the smallest magnitude of some numbers.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Range {
+pub(in crate::cpu) struct Range {
     /// The bits of the largest.
     most: u32,
     /// The bits of the smallest but zero, less 1: so that zero is the last of all.
@@ -24,7 +24,7 @@ const EXACT: i32 = -102;
 
 impl Range {
     /// Of no numbers.
-    pub(super) const EMPTY: Range = Range { most: 0, least: u32::MAX };
+    pub(in crate::cpu) const EMPTY: Range = Range { most: 0, least: u32::MAX };
 
     /// The range of sixteen parallel counts: of the bits of magnitudes, and of those less 1.
     #[inline(always)]
@@ -34,12 +34,12 @@ impl Range {
     }
 
     /// Of the numbers of both.
-    pub(super) fn and(self, other: Range) -> Range {
+    pub(in crate::cpu) fn and(self, other: Range) -> Range {
         Range { most: self.most.max(other.most), least: self.least.min(other.least) }
     }
 
     /// What becomes of a block of such numbers.
-    pub(super) fn head(self) -> Head {
+    pub(in crate::cpu) fn head(self) -> Head {
         if self.most >= f32::INFINITY.to_bits() {
             return Head::RAW;
         }
@@ -68,15 +68,15 @@ fn exponent(bits: u32) -> i32 {
 
 /// What a panel of a block of k holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Head {
-    pub form: Form,
+pub(in crate::cpu) struct Head {
+    pub(in crate::cpu) form: Form,
     /// The exponent of the smallest number but zero, as it was split.
     low: i32,
 }
 
 /// How numbers are held.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Form {
+pub(in crate::cpu) enum Form {
     /// As parts of the numbers times this power of two.
     Scaled(i32),
     /// As they are, for the multiplication without tiles.
@@ -85,7 +85,7 @@ pub(super) enum Form {
 
 /// How the product of two panels is computed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Way {
+pub(in crate::cpu) enum Way {
     /// By tiles, added to C there.
     Tiles,
     /// By tiles, times this power of two.
@@ -96,11 +96,11 @@ pub(super) enum Way {
 
 impl Head {
     /// Numbers that are taken as they are, whatever they are.
-    pub(super) const PLAIN: Head = Head { form: Form::Scaled(0), low: LOW };
+    pub(in crate::cpu) const PLAIN: Head = Head { form: Form::Scaled(0), low: LOW };
     const RAW: Head = Head { form: Form::Raw, low: 0 };
 
     /// How to multiply with another panel.
-    pub(super) fn way(self, other: Head) -> Way {
+    pub(in crate::cpu) fn way(self, other: Head) -> Way {
         match (self.form, other.form) {
             (Form::Scaled(a), Form::Scaled(b)) if self.low + other.low >= EXACT => match a + b {
                 _ if a == 0 && b == 0 => Way::Tiles,
@@ -112,7 +112,7 @@ impl Head {
 }
 
 /// `x · 2^exponent`, rounded once.
-pub(super) fn scale(x: f32, exponent: i32) -> f32 {
+pub(in crate::cpu) fn scale(x: f32, exponent: i32) -> f32 {
     (f64::from(x) * power_of_two(exponent)) as f32
 }
 
@@ -122,7 +122,7 @@ fn power_of_two(exponent: i32) -> f64 {
 }
 
 /// `2^exponent` for exponents from -126 to 127.
-pub(super) fn factor(exponent: i32) -> f32 {
+pub(in crate::cpu) fn factor(exponent: i32) -> f32 {
     power_of_two(exponent) as f32
 }
 

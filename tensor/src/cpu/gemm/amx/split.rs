@@ -12,7 +12,7 @@
 //! The tiles of A are the transposes of those of B.
 
 use super::range::Range;
-use super::{BLOCK, Row};
+use super::{BLOCK, Products, Row};
 use crate::cpu::isa::Isa;
 use crate::cpu::wide::dispatch;
 
@@ -137,6 +137,48 @@ dispatch! {
             }
         }
         lanes.range()
+    }
+}
+
+dispatch! {
+    /// Splits pairs of values of two rows, times a factor, into rows of words, one for each part. Gives the range of the values.
+    fn rows<P: Parts>(first: &[f32], second: &[f32], factor: f32, words: [&mut [u32]; 3]) -> Range {
+        let mut lanes = Lanes::new();
+        let len = first.len().min(second.len());
+        let (whole, rest) = (len / 16, len % 16);
+        let (first_whole, second_whole) = (first.as_chunks::<16>().0, second.as_chunks::<16>().0);
+        for at in 0..whole {
+            let pairs = lanes.pairs::<P>(&first_whole[at], &second_whole[at], factor);
+            for part in 0..P::COUNT {
+                words[part][at * 16..][..16].copy_from_slice(&pairs[part]);
+            }
+        }
+        if rest > 0 {
+            let (mut a, mut b) = ([0.0; 16], [0.0; 16]);
+            a[..rest].copy_from_slice(&first[whole * 16..len]);
+            b[..rest].copy_from_slice(&second[whole * 16..len]);
+            let pairs = lanes.pairs::<P>(&a, &b, factor);
+            for part in 0..P::COUNT {
+                words[part][whole * 16..][..rest].copy_from_slice(&pairs[part][..rest]);
+            }
+        }
+        lanes.range()
+    }
+}
+
+/// Splits two rows of equal length into words of pairs, a row of words for each part of some products; the others are not looked at.
+/// Gives the range of the values.
+pub(in crate::cpu) fn channels(
+    isa: Isa,
+    products: Products,
+    [first, second]: [&[f32]; 2],
+    factor: f32,
+    words: [&mut [u32]; 3],
+) -> Range {
+    match products {
+        Products::One => rows::<One>(isa, first, second, factor, words),
+        Products::Three | Products::Four => rows::<Two>(isa, first, second, factor, words),
+        Products::Six => rows::<Three>(isa, first, second, factor, words),
     }
 }
 

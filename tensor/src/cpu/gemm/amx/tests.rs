@@ -462,3 +462,53 @@ fn a_panel_comes_back_as_it_was_packed() {
         super::Packed::new(kernels, TypeId::of::<f32>(), Side::B, &Rows(MatRef::row_major(&ones, 32, 32)));
     assert!(packed.unwrap().view().block(0, &(0..1), 0).1.iter().all(|head| head.form == Form::Scaled(0)));
 }
+
+#[test]
+fn the_kernels_on_planes_give_the_bits_of_the_model_and_of_the_kernels_on_panels() {
+    let random = &mut Random(8);
+    for blocks in [1, 4] {
+        let a: Vec<Row> =
+            (0..blocks * 96).map(|_| Row(std::array::from_fn(|_| random.bits() & 0xbfff_bfff))).collect();
+        let b: Vec<Row> =
+            (0..blocks * 96).map(|_| Row(std::array::from_fn(|_| random.bits() & 0xbfff_bfff))).collect();
+        for products in [Products::One, Products::Three, Products::Four, Products::Six] {
+            // Planes of 40 words for each part of each block, of which 32 from the third on are the block.
+            let (row, parts) = (40, products.parts());
+            let mut planes = vec![u32::MAX; parts * blocks * 16 * row];
+            for (at, word) in (0..parts * blocks * 16 * 32).map(|at| (at, b[at / 16].0[at % 16])) {
+                let (tile, r, j) = (at / 256, at / 16 % 16, at % 16);
+                let (block, part, half) = (tile / (2 * parts), tile / 2 % parts, tile % 2);
+                planes[((part * blocks + block) * 16 + r) * row + 3 + half * 16 + j] = word;
+            }
+            let offsets: Vec<usize> = (0..blocks).map(|block| (block * 16 * row + 3) * 4).collect();
+            let on_planes = |unit| {
+                let mut c = vec![f32::NAN; 32 * 32];
+                let job = PlaneJob {
+                    a: a.as_ptr(),
+                    planes: planes.as_ptr(),
+                    part: blocks * 16 * row * 4,
+                    row: row * 4,
+                    offsets: offsets.as_ptr(),
+                    blocks,
+                    c: c.as_mut_ptr(),
+                };
+                let tiles = Tiles { unit, f32: None };
+                let correlator = Correlator::new(Level { tiles, products, isa: Isa::Portable });
+                // SAFETY: A has rows for as many blocks, the planes those of B, C 32 rows of 32 values.
+                unsafe { correlator.run(&job) };
+                c.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            };
+            let mut c = vec![f32::NAN; 32 * 32];
+            let (c_start, ahead) = (c.as_mut_ptr(), a.as_ptr());
+            let job =
+                TileJob { a: a.as_ptr(), b: b.as_ptr(), blocks, c: c_start, c_row: 32, add: false, ahead };
+            // SAFETY: A and B have rows for as many blocks, C 32 rows of 32 values.
+            unsafe { Session::new(&model::UNIT).run(products, &job) };
+            let expected: Vec<u32> = c.into_iter().map(f32::to_bits).collect();
+            assert_eq!(on_planes(&model::UNIT), expected, "{products:?}, {blocks} blocks");
+            native()
+                .into_iter()
+                .for_each(|unit| assert_eq!(on_planes(unit), expected, "{products:?}, {blocks} blocks"));
+        }
+    }
+}

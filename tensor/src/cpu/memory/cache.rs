@@ -4,8 +4,9 @@
 //! hold too much they move to the process as a whole; so do they when the thread ends.
 
 use super::class::{CLASSES, Class, SMALL_CLASSES};
+use super::live::Tally;
 use super::lock::SpinLock;
-use super::{excess, release};
+use super::{excess, live, release};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ptr::NonNull;
@@ -19,14 +20,20 @@ pub(super) struct Block {
 // SAFETY: owns its memory alone, and memory has no tie to a thread.
 unsafe impl Send for Block {}
 
-/// A cached block of this class, if there is one.
+/// A cached block of this class, if there is one, which is then live.
 pub(super) fn take(class: Class) -> Option<Block> {
-    let own = || LOCAL.try_with(|local| local.borrow_mut().take(class)).ok().flatten();
-    let small = if class.is_small() { own() } else { None };
-    small.or_else(|| SHARED.with(|shared| shared.take(class)))
+    if class.is_small() {
+        let own = LOCAL.try_with(|local| local.borrow_mut().take(class));
+        if let Ok(Some(block)) = own {
+            return Some(block);
+        }
+    }
+    let block = SHARED.with(|shared| shared.take(class))?;
+    count(class.capacity() as isize);
+    Some(block)
 }
 
-/// Keeps a block for the next request of its class.
+/// Keeps a block, which was live, for the next request of its class.
 pub(super) fn give(block: Block) {
     let mut block = Some(block);
     if block.as_ref().is_some_and(|block| block.class.is_small()) {
@@ -34,8 +41,26 @@ pub(super) fn give(block: Block) {
         _ = LOCAL.try_with(|local| local.borrow_mut().give(&mut block));
     }
     if let Some(block) = block {
+        count(-(block.class.capacity() as isize));
         SHARED.with(|shared| shared.give(block));
+        shrink();
     }
+}
+
+/// Counts bytes that became live on this thread, or are so no more.
+pub(super) fn count(bytes: isize) {
+    if LOCAL.try_with(|local| local.borrow_mut().tally.count(bytes)).is_err() {
+        live::add(bytes, bytes);
+    }
+}
+
+/// Tells the process what this thread has counted.
+pub(super) fn tell() {
+    _ = LOCAL.try_with(|local| local.borrow_mut().tally.tell());
+}
+
+/// Gives the oldest shared blocks back to the system until the cache is within its bound.
+fn shrink() {
     while excess() > 0 {
         match SHARED.with(Shared::take_oldest) {
             Some(block) => release(block),
@@ -78,17 +103,19 @@ const LOCAL_BYTES: usize = 8 << 20;
 struct Local {
     lists: [Vec<NonNull<u8>>; SMALL_CLASSES],
     bytes: usize,
+    tally: Tally,
 }
 
 thread_local! {
     static LOCAL: RefCell<Local> =
-        const { RefCell::new(Local { lists: [const { Vec::new() }; SMALL_CLASSES], bytes: 0 }) };
+        const { RefCell::new(Local { lists: [const { Vec::new() }; SMALL_CLASSES], bytes: 0, tally: Tally::ZERO }) };
 }
 
 impl Local {
     fn take(&mut self, class: Class) -> Option<Block> {
         let data = self.lists[class.rank()].pop()?;
         self.bytes -= class.capacity();
+        self.tally.count(class.capacity() as isize);
         Some(Block { data, class })
     }
 
@@ -96,9 +123,11 @@ impl Local {
     fn give(&mut self, block: &mut Option<Block>) {
         let Some(Block { data, class }) = block.take() else { return };
         self.bytes += class.capacity();
+        self.tally.count(-(class.capacity() as isize));
         self.lists[class.rank()].push(data);
         if self.bytes > LOCAL_BYTES {
             self.move_to_shared();
+            shrink();
         }
     }
 
@@ -116,6 +145,7 @@ impl Local {
 impl Drop for Local {
     fn drop(&mut self) {
         self.move_to_shared();
+        self.tally.tell();
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod cache;
 mod class;
+mod live;
 mod lock;
 mod system;
 #[cfg(test)]
@@ -62,10 +63,6 @@ impl Memory {
             Some(block) => (block, false),
             None => (allocate(class).ok_or(OutOfMemory { bytes })?, true),
         };
-        let live = LIVE.fetch_add(class.capacity(), Relaxed) + class.capacity();
-        if live > PEAK.load(Relaxed) {
-            PEAK.fetch_max(live, Relaxed);
-        }
         Ok((Memory { data: block.data, bytes, class: Some(class) }, fresh))
     }
 
@@ -118,7 +115,6 @@ impl Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         if let Some(class) = self.class {
-            LIVE.fetch_sub(class.capacity(), Relaxed);
             cache::give(Block { data: self.data, class });
         }
     }
@@ -151,12 +147,13 @@ pub struct MemoryStats {
     pub system_allocations: usize,
 }
 
-/// The memory in use and in the cache now; exact when no other thread allocates meanwhile.
+/// The memory in use and in the cache now: exact, but that other threads may be behind by 16 KB each.
 pub fn memory_stats() -> MemoryStats {
-    let live_bytes = LIVE.load(Relaxed);
+    cache::tell();
+    let live_bytes = live::now();
     MemoryStats {
         live_bytes,
-        peak_bytes: PEAK.load(Relaxed).max(live_bytes),
+        peak_bytes: live::peak().max(live_bytes),
         cached_bytes: HELD.load(Relaxed).saturating_sub(live_bytes),
         system_allocations: SYSTEM_ALLOCATIONS.load(Relaxed),
     }
@@ -164,8 +161,8 @@ pub fn memory_stats() -> MemoryStats {
 
 /// Lets [`MemoryStats::peak_bytes`] start again from what is live now; the cache keeps its bound.
 pub fn reset_peak() {
-    let live = LIVE.load(Relaxed);
-    FORMER_PEAK.fetch_max(PEAK.swap(live, Relaxed), Relaxed);
+    cache::tell();
+    FORMER_PEAK.fetch_max(live::reset_peak(), Relaxed);
 }
 
 /// Gives all cached memory back to the system, except what other threads keep in their own lists (8 MB each at most).
@@ -174,11 +171,7 @@ pub fn trim() {
     cache::drain().into_iter().for_each(release);
 }
 
-/// Bytes in use.
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-/// The highest value of `LIVE` since the last reset.
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-/// The highest value of `LIVE` before it.
+/// The highest peak that was reset.
 static FORMER_PEAK: AtomicUsize = AtomicUsize::new(0);
 /// Bytes taken from the system and not given back, in use or cached.
 static HELD: AtomicUsize = AtomicUsize::new(0);
@@ -189,11 +182,11 @@ const CACHE_FLOOR: usize = 256 << 20;
 
 /// By how many bytes the cache exceeds its bound, the larger of 256 MB and the most that was ever live.
 fn excess() -> usize {
-    let bound = CACHE_FLOOR.max(PEAK.load(Relaxed)).max(FORMER_PEAK.load(Relaxed));
-    HELD.load(Relaxed).saturating_sub(LIVE.load(Relaxed)).saturating_sub(bound)
+    let bound = CACHE_FLOOR.max(live::peak()).max(FORMER_PEAK.load(Relaxed));
+    HELD.load(Relaxed).saturating_sub(live::now()).saturating_sub(bound)
 }
 
-/// A zeroed block from the system, which is asked a second time after the cache is given back.
+/// A zeroed block from the system, live from now on; it is asked a second time after the cache is given back.
 fn allocate(class: Class) -> Option<Block> {
     cache::keep_consistent_across_fork();
     let bytes = class.capacity();
@@ -203,6 +196,7 @@ fn allocate(class: Class) -> Option<Block> {
     })?;
     HELD.fetch_add(bytes, Relaxed);
     SYSTEM_ALLOCATIONS.fetch_add(1, Relaxed);
+    cache::count(bytes as isize);
     Some(Block { data, class })
 }
 

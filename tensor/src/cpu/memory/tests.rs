@@ -211,6 +211,45 @@ fn bounded_cache() {
     assert_eq!(memory_stats().system_allocations, youngest);
 }
 
+#[test]
+fn blocks_of_many_sizes_are_given_back_when_asked_for() {
+    run_alone("many_sizes");
+}
+
+#[test]
+#[ignore = "needs a process of its own"]
+fn many_sizes() {
+    (1..2000).for_each(|i| drop(Memory::new(i * 977).unwrap()));
+    let cached = memory_stats().cached_bytes;
+    assert!(0 < cached && cached <= CACHE_FLOOR, "{cached} bytes are cached");
+    trim();
+    assert_eq!(memory_stats().cached_bytes, 0);
+}
+
+#[test]
+fn what_threads_counted_by_themselves_adds_up_when_they_end() {
+    run_alone("counts_of_threads");
+}
+
+#[test]
+#[ignore = "needs a process of its own"]
+fn counts_of_threads() {
+    let kept: Vec<Memory> = (0..100).map(|_| Memory::new(64).unwrap()).collect();
+    let theirs = std::thread::scope(|s| {
+        // Gives back what this thread counted, and keeps as much of its own.
+        s.spawn(|| {
+            drop(kept);
+            (0..50).map(|_| Memory::new(128).unwrap()).collect::<Vec<_>>()
+        })
+        .join()
+        .unwrap()
+    });
+    assert_eq!(memory_stats().live_bytes, 50 * 128);
+    drop(theirs);
+    let end = memory_stats();
+    assert_eq!((end.live_bytes, end.peak_bytes >= 50 * 128), (0, true));
+}
+
 /// Prints what a block costs: run with `--ignored --nocapture`, in release.
 #[test]
 #[ignore = "a measurement"]

@@ -42,10 +42,7 @@ impl Shape {
 
     /// How many elements there are; 1 for `[]`. Saturates where a product overflows.
     pub fn numel(&self) -> usize {
-        match self.dims().contains(&0) {
-            true => 0,
-            false => self.dims().iter().fold(1, |n: usize, &d| n.saturating_mul(d)),
-        }
+        self.dims().iter().fold(1, |n: usize, &d| n.saturating_mul(d))
     }
 
     /// This shape, or an error that names `op` when it has too many dims or elements to exist.
@@ -95,9 +92,12 @@ impl Shape {
 
     /// This shape with a dim inserted before `dim`; one too many dims is caught by [`Shape::checked`].
     pub fn inserted(&self, dim: usize, extent: usize) -> Shape {
-        let mut dims = self.dims().to_vec();
-        dims.insert(dim, extent);
-        Shape::from(dims)
+        let mut out = Shape { rank: self.rank.saturating_add(1), ..*self };
+        if dim < MAX_RANK {
+            out.dims.copy_within(dim..MAX_RANK - 1, dim + 1);
+            out.dims[dim] = extent;
+        }
+        out
     }
 
     /// This shape without the dim.
@@ -191,11 +191,19 @@ impl From<&Shape> for Shape {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dims(Option<Vec<isize>>);
+pub struct Dims(Chosen);
+
+/// One dim is the usual case, and takes no memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Chosen {
+    All,
+    One(isize),
+    Several(Vec<isize>),
+}
 
 impl Dims {
     /// Every dim, whatever the rank.
-    pub const ALL: Dims = Dims(None);
+    pub const ALL: Dims = Dims(Chosen::All);
 
     /// One flag per dim of a tensor of `rank` dims: whether it is meant.
     ///
@@ -203,17 +211,20 @@ impl Dims {
     /// A dim out of range, or named twice.
     pub fn resolve(&self, op: &'static str, rank: usize) -> Result<[bool; MAX_RANK]> {
         let mut mask = [false; MAX_RANK];
-        match &self.0 {
-            None => mask[..rank].fill(true),
-            Some(dims) => {
-                for &d in dims {
-                    let at = resolve_dim(op, d, rank)?;
-                    if mask[at] {
-                        return Err(Error::argument(op, format!("dim {d} is named twice")));
-                    }
-                    mask[at] = true;
-                }
+        let dims = match &self.0 {
+            Chosen::All => {
+                mask[..rank].fill(true);
+                return Ok(mask);
             }
+            Chosen::One(dim) => std::slice::from_ref(dim),
+            Chosen::Several(dims) => dims,
+        };
+        for &d in dims {
+            let at = resolve_dim(op, d, rank)?;
+            if mask[at] {
+                return Err(Error::argument(op, format!("dim {d} is named twice")));
+            }
+            mask[at] = true;
         }
         Ok(mask)
     }
@@ -227,24 +238,27 @@ impl From<std::ops::RangeFull> for Dims {
 
 impl From<isize> for Dims {
     fn from(dim: isize) -> Self {
-        Dims(Some(vec![dim]))
+        Dims(Chosen::One(dim))
     }
 }
 
 impl<const N: usize> From<[isize; N]> for Dims {
     fn from(dims: [isize; N]) -> Self {
-        Dims(Some(dims.to_vec()))
+        dims.as_slice().into()
     }
 }
 
 impl From<&[isize]> for Dims {
     fn from(dims: &[isize]) -> Self {
-        Dims(Some(dims.to_vec()))
+        match *dims {
+            [dim] => dim.into(),
+            _ => Dims(Chosen::Several(dims.to_vec())),
+        }
     }
 }
 
 impl From<Vec<isize>> for Dims {
     fn from(dims: Vec<isize>) -> Self {
-        Dims(Some(dims))
+        dims.as_slice().into()
     }
 }

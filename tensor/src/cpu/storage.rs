@@ -45,12 +45,12 @@ pub(crate) fn memory_mut<T: Scalar>(x: &mut Tensor) -> Option<&mut [T]> {
     Some(x.storage_mut()?.downcast_mut::<CpuStorage>().0.as_mut_slice())
 }
 
-/// A new dense tensor, filled by `fill`, which gets its elements in memory order.
+/// A new tensor of a dense layout from the start of its memory, filled by `fill`, which gets its elements in memory order.
 pub(crate) fn filled<T: Scalar>(layout: Layout, fill: impl FnOnce(&mut [T]) -> Result<()>) -> Result<Tensor> {
     let n = layout.shape().numel();
     let mut memory = Memory::new(n * size_of::<T>())?;
     fill(&mut memory.as_mut_slice::<T>()[..n])?;
-    Tensor::from_storage(CpuStorage(memory), T::DTYPE, layout)
+    Ok(Tensor::filling(CpuStorage(memory), T::DTYPE, layout))
 }
 
 /// A new row-major tensor, filled by `fill`.

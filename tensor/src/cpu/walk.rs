@@ -30,7 +30,17 @@ impl<const N: usize> Walk<N> {
     pub(crate) fn new(layouts: [&Layout; N]) -> Walk<N> {
         let shape = layouts[0].shape();
         debug_assert!(layouts.iter().all(|l| l.shape() == shape));
+        if layouts.iter().all(|l| l.is_contiguous()) {
+            return Walk::flat(shape.numel(), layouts.map(|l| l.offset() as isize));
+        }
         Walk::over(shape, layouts.map(|l| l.offset() as isize), |d| layouts.map(|l| l.strides()[d]))
+    }
+
+    /// The walk over `numel` consecutive elements of every operand.
+    fn flat(numel: usize, offsets: [isize; N]) -> Walk<N> {
+        let mut walk = Walk { dims: [1; MAX_RANK], strides: [[0; N]; MAX_RANK], offsets, rank: 1, numel };
+        (walk.dims[0], walk.strides[0]) = (numel, [1; N]);
+        walk
     }
 
     /// The walk over a shape with the strides of each dim given.

@@ -28,6 +28,10 @@ impl Tensor {
 
     /// A binary op of the table, chosen at run time. The operands broadcast.
     pub fn binary(&self, op: BinaryOp, rhs: &Tensor) -> Result<Tensor> {
+        self.check_same(op.name(), rhs)?;
+        if self.dims() == rhs.dims() {
+            return self.backend().binary(op, self, rhs);
+        }
         let (a, b) = self.broadcast_pair(op.name(), rhs)?;
         self.backend().binary(op, &a, &b)
     }
@@ -36,16 +40,23 @@ impl Tensor {
     /// summed with.
     pub fn binary_into(self, op: BinaryOp, rhs: &Tensor) -> Result<Tensor> {
         self.check_same(op.name(), rhs)?;
+        let device = self.device().clone();
+        if self.dims() == rhs.dims() {
+            return device.backend().binary_into(op, self, rhs);
+        }
         if self.shape().broadcast(&rhs.shape()) != Some(self.shape()) {
             return self.binary(op, rhs);
         }
         let rhs = rhs.broadcast_to(self.shape())?;
-        let device = self.device().clone();
         device.backend().binary_into(op, self, &rhs)
     }
 
     /// A comparison of the table, chosen at run time. The operands broadcast; the result is bool.
     pub fn compare(&self, op: CompareOp, rhs: &Tensor) -> Result<Tensor> {
+        self.check_same(op.name(), rhs)?;
+        if self.dims() == rhs.dims() {
+            return self.backend().compare(op, self, rhs);
+        }
         let (a, b) = self.broadcast_pair(op.name(), rhs)?;
         self.backend().compare(op, &a, &b)
     }
@@ -55,8 +66,8 @@ impl Tensor {
         self.backend().predicate(op, self)
     }
 
+    /// Both as views of their common shape; their dtypes and devices were compared.
     fn broadcast_pair(&self, op: &'static str, rhs: &Tensor) -> Result<(Tensor, Tensor)> {
-        self.check_same(op, rhs)?;
         let (lhs_shape, rhs_shape) = (self.shape(), rhs.shape());
         let shape = lhs_shape.broadcast(&rhs_shape).ok_or_else(|| Error::shapes(op, lhs_shape, rhs_shape))?;
         let shape = shape.checked(op)?;
@@ -144,6 +155,7 @@ impl Tensor {
     pub fn select_from(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         self.check_dtype("where", DType::Bool)?;
         self.check_device("where", a)?;
+        a.check_same("where", b)?;
         let (a, b) = a.broadcast_pair("where", b)?;
         let shape = self
             .shape()

@@ -30,7 +30,10 @@ use std::sync::Arc;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct Tensor {
+pub struct Tensor(Arc<View>);
+
+/// What a tensor is, behind one pointer: tensors are moved and cloned far more often than they are made.
+struct View {
     storage: Arc<dyn Storage>,
     layout: Layout,
     dtype: DType,
@@ -49,46 +52,52 @@ impl Tensor {
                 format!("the layout reaches over {needed} bytes, the memory has {}", storage.bytes()),
             ));
         }
-        Ok(Tensor { storage: Arc::new(storage), layout, dtype })
+        Ok(Tensor(Arc::new(View { storage: Arc::new(storage), layout, dtype })))
+    }
+
+    /// A tensor that fills new memory: its layout lies in it.
+    pub(crate) fn filling(storage: impl Storage, dtype: DType, layout: Layout) -> Tensor {
+        debug_assert!(layout.bounds().is_none_or(|(_, high)| (high + 1) * dtype.size() <= storage.bytes()));
+        Tensor(Arc::new(View { storage: Arc::new(storage), layout, dtype }))
     }
 
     /// The memory, for backends.
     pub fn storage(&self) -> &dyn Storage {
-        &*self.storage
+        &*self.0.storage
     }
 
     /// The memory to write to, if no other tensor sees it: for backends.
     pub fn storage_mut(&mut self) -> Option<&mut dyn Storage> {
-        Arc::get_mut(&mut self.storage)
+        Arc::get_mut(&mut Arc::get_mut(&mut self.0)?.storage)
     }
 
     /// Whether two tensors view the same memory.
     pub fn shares_memory_with(&self, other: &Tensor) -> bool {
-        Arc::ptr_eq(&self.storage, &other.storage)
+        Arc::ptr_eq(&self.0.storage, &other.0.storage)
     }
 
     pub(crate) fn with_layout(&self, layout: Layout) -> Tensor {
-        Tensor { storage: self.storage.clone(), layout, dtype: self.dtype }
+        Tensor(Arc::new(View { storage: self.0.storage.clone(), layout, dtype: self.0.dtype }))
     }
 
     /// How the shape maps to memory.
     pub fn layout(&self) -> &Layout {
-        &self.layout
+        &self.0.layout
     }
 
     /// The shape.
     pub fn shape(&self) -> Shape {
-        self.layout.shape()
+        self.layout().shape()
     }
 
     /// The extents.
     pub fn dims(&self) -> &[usize] {
-        self.layout.dims()
+        self.layout().dims()
     }
 
     /// How many dims there are.
     pub fn rank(&self) -> usize {
-        self.layout.rank()
+        self.layout().rank()
     }
 
     /// How many elements there are.
@@ -103,12 +112,12 @@ impl Tensor {
 
     /// The type of the elements.
     pub fn dtype(&self) -> DType {
-        self.dtype
+        self.0.dtype
     }
 
     /// Where it lives.
     pub fn device(&self) -> &Device {
-        self.storage.device()
+        self.0.storage.device()
     }
 
     pub(crate) fn backend(&self) -> &dyn Backend {
@@ -120,9 +129,9 @@ impl Tensor {
     /// # Errors
     /// When `T` is not the type of the elements.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
-        if T::Storage::DTYPE != self.dtype {
+        if T::Storage::DTYPE != self.dtype() {
             return Err(
-                ErrorKind::DTypeMismatch { op: "to_vec", lhs: self.dtype, rhs: T::Storage::DTYPE }.into()
+                ErrorKind::DTypeMismatch { op: "to_vec", lhs: self.dtype(), rhs: T::Storage::DTYPE }.into()
             );
         }
         let bytes = self.backend().download(self)?;
@@ -156,28 +165,28 @@ impl Tensor {
         if device == self.device() {
             return Ok(self.clone());
         }
-        device.backend().upload(&self.backend().download(self)?, self.dtype, self.shape())
+        device.backend().upload(&self.backend().download(self)?, self.dtype(), self.shape())
     }
 
     /// With elements of another type; itself if they are of it already. Floats become integers by truncation.
     pub fn to_dtype(&self, dtype: DType) -> Result<Tensor> {
-        if dtype == self.dtype { Ok(self.clone()) } else { self.backend().copy(self, dtype) }
+        if dtype == self.dtype() { Ok(self.clone()) } else { self.backend().copy(self, dtype) }
     }
 
     /// Row-major; itself if it is already.
     pub fn contiguous(&self) -> Result<Tensor> {
-        if self.layout.is_contiguous() { Ok(self.clone()) } else { self.backend().copy(self, self.dtype) }
+        if self.layout().is_contiguous() { Ok(self.clone()) } else { self.backend().copy(self, self.dtype()) }
     }
 
     /// A row-major copy that shares memory with nothing.
     pub fn copy(&self) -> Result<Tensor> {
-        self.backend().copy(self, self.dtype)
+        self.backend().copy(self, self.dtype())
     }
 
     /// Errors unless both have one dtype and one device.
     pub(crate) fn check_same(&self, op: &'static str, rhs: &Tensor) -> Result<()> {
-        if self.dtype != rhs.dtype {
-            return Err(ErrorKind::DTypeMismatch { op, lhs: self.dtype, rhs: rhs.dtype }.into());
+        if self.dtype() != rhs.dtype() {
+            return Err(ErrorKind::DTypeMismatch { op, lhs: self.dtype(), rhs: rhs.dtype() }.into());
         }
         self.check_device(op, rhs)
     }
@@ -192,13 +201,13 @@ impl Tensor {
     }
 
     pub(crate) fn check_dtype(&self, op: &'static str, dtype: DType) -> Result<()> {
-        match dtype == self.dtype {
+        match dtype == self.dtype() {
             true => Ok(()),
-            false => Err(ErrorKind::DTypeMismatch { op, lhs: self.dtype, rhs: dtype }.into()),
+            false => Err(ErrorKind::DTypeMismatch { op, lhs: self.dtype(), rhs: dtype }.into()),
         }
     }
 
     pub(crate) fn check_float(&self, op: &'static str) -> Result<()> {
-        if self.dtype.is_float() { Ok(()) } else { Err(Error::dtype(op, self.dtype, "floats")) }
+        if self.dtype().is_float() { Ok(()) } else { Err(Error::dtype(op, self.dtype(), "floats")) }
     }
 }

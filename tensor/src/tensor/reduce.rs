@@ -12,8 +12,9 @@ impl Tensor {
         if keepdim {
             return Ok(y);
         }
-        let kept: Vec<usize> = (0..self.rank()).filter(|&d| !mask[d]).map(|d| self.dims()[d]).collect();
-        y.reshape(kept)
+        // From the last dim on, so that those before keep their places.
+        let kept = |s: Shape, d: usize| if mask[d] { s.removed(d) } else { s };
+        y.reshape((0..self.rank()).rev().fold(self.shape(), kept))
     }
 
     /// The sum over `dims`; 0 over nothing. Integers and bools sum to `int64`.

@@ -1,8 +1,9 @@
 //! The walk back through the graph.
 
-use crate::node::{Edge, LEAF, Node, Severed, State, with_recording};
-use crate::var::{Backprop, History, Var};
+use crate::node::{History, Node, Severed, with_recording};
+use crate::var::Var;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use tensor::op::BinaryOp;
 use tensor::{Error, ErrorKind, Result, Tensor};
@@ -21,7 +22,7 @@ pub struct Backward {
 /// Gradients by leaf.
 #[derive(Debug, Default)]
 pub struct Gradients {
-    by_node: HashMap<u64, Var>,
+    by_node: HashMap<u64, Var, BuildHasherDefault<IdHasher>>,
     severed: Vec<Arc<Severed>>,
 }
 
@@ -67,13 +68,19 @@ impl Gradients {
     /// Adds the gradients of another walk: accumulation over several batches.
     pub fn accumulate(&mut self, other: Gradients) -> Result<()> {
         for (id, g) in other.by_node {
-            let sum = match self.by_node.remove(&id) {
-                Some(old) => add(old, &g, false)?,
-                None => g,
-            };
-            self.by_node.insert(id, sum);
+            self.add(id, g, false)?;
         }
         self.severed.extend(other.severed);
+        Ok(())
+    }
+
+    /// Adds to the gradient of a node.
+    fn add(&mut self, id: u64, gradient: Var, create_graph: bool) -> Result<()> {
+        let sum = match self.by_node.remove(&id) {
+            Some(old) => add(old, &gradient, create_graph)?,
+            None => gradient,
+        };
+        self.by_node.insert(id, sum);
         Ok(())
     }
 
@@ -85,6 +92,25 @@ impl Gradients {
     /// Whether no leaf has one.
     pub fn is_empty(&self) -> bool {
         self.by_node.is_empty()
+    }
+}
+
+/// Spreads ids, which grow one by one and are nobody's to choose, by one multiplication.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&b| self.write_u64(b.into()));
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        // 2⁶⁴ over the golden ratio; a table looks at the lowest and the highest bits, which are good after the rotation.
+        self.0 = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
     }
 }
 
@@ -153,28 +179,83 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn run(&self, root: &Arc<Node>, start: Var) -> Result<Gradients> {
         let mut grads = Gradients::default();
-        let mut todo: BTreeMap<u64, (Arc<Node>, Var)> = BTreeMap::from([(root.id, (root.clone(), start))]);
-        while let Some((id, (node, grad))) = todo.pop_last() {
-            let kept = self.keep.contains(&id);
-            if node.op == LEAF || kept {
-                grads.by_node.insert(id, grad.clone());
+        let mut todo = Waiting::default();
+        self.arrive(root, start, &mut todo, &mut grads)?;
+        while let Some((node, grad)) = todo.take_youngest() {
+            if self.keep.contains(&node.id) {
+                grads.by_node.insert(node.id, grad.clone());
+                if self.stop {
+                    continue;
+                }
             }
-            if kept && self.stop {
-                continue;
+            let given = node.step(grad, self.retain)?;
+            if given.len() != node.edges.len() {
+                let message =
+                    format!("its rule gave {} gradients for {} inputs", given.len(), node.edges.len());
+                return Err(ErrorKind::Gradient { op: node.op, message }.into());
             }
-            for (input, g) in step(&node, grad, self.retain)? {
-                let sum = match todo.remove(&input.id) {
-                    Some((_, old)) => add(old, &g, self.create_graph)?,
-                    None => g,
-                };
-                todo.insert(input.id, (input, sum));
+            for (edge, grad) in node.edges.iter().zip(given) {
+                match (edge, grad) {
+                    (History::Node(input), Some(grad)) => {
+                        if grad.dims() != input.shape.dims() {
+                            return Err(wrong_shape(&node, input, &grad));
+                        }
+                        self.arrive(input, grad, &mut todo, &mut grads)?;
+                    }
+                    (History::Severed(cut), _) => grads.severed.push(cut.clone()),
+                    (History::Node(_), None) | (History::Constant, _) => {}
+                }
             }
-            grads.severed.extend(node.edges.iter().filter_map(|e| match e {
-                Edge::Severed(cut) => Some(cut.clone()),
-                Edge::Node(_) | Edge::Constant => None,
-            }));
         }
         Ok(grads)
+    }
+
+    /// A gradient reaches a node: a leaf keeps it, another one waits until it has all of its gradients.
+    fn arrive(&self, node: &Arc<Node>, grad: Var, todo: &mut Waiting, grads: &mut Gradients) -> Result<()> {
+        match node.is_leaf() {
+            true => grads.add(node.id, grad, self.create_graph),
+            false => todo.add(node, grad, self.create_graph),
+        }
+    }
+}
+
+/// Nodes that gradients have reached, each with the sum of them.
+#[derive(Default)]
+struct Waiting {
+    /// Where each stands in `places`: small entries, which are cheap to move.
+    by_id: BTreeMap<u64, usize>,
+    places: Vec<Option<(Arc<Node>, Var)>>,
+    free: Vec<usize>,
+}
+
+impl Waiting {
+    /// The node with the highest id: all that use it have been visited.
+    fn take_youngest(&mut self) -> Option<(Arc<Node>, Var)> {
+        let (_, place) = self.by_id.pop_last()?;
+        self.free.push(place);
+        self.places[place].take()
+    }
+
+    fn add(&mut self, node: &Arc<Node>, grad: Var, create_graph: bool) -> Result<()> {
+        if let Some(&place) = self.by_id.get(&node.id) {
+            if let Some((_, sum)) = self.places[place].take() {
+                self.places[place] = Some((node.clone(), add(sum, &grad, create_graph)?));
+            }
+            return Ok(());
+        }
+        let entry = Some((node.clone(), grad));
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.places[place] = entry;
+                place
+            }
+            None => {
+                self.places.push(entry);
+                self.places.len() - 1
+            }
+        };
+        self.by_id.insert(node.id, place);
+        Ok(())
     }
 }
 
@@ -182,41 +263,9 @@ fn no_history(message: String) -> Error {
     Error::from(ErrorKind::Gradient { op: "backward", message })
 }
 
-/// Runs one node's rule: the gradients for those of its inputs that want one.
-fn step(node: &Arc<Node>, grad: Var, retain: bool) -> Result<Vec<(Arc<Node>, Var)>> {
-    let mut state = node.state();
-    let (rule, output) = match &mut *state {
-        State::Leaf => return Ok(vec![]),
-        State::Spent => return Err(ErrorKind::GraphConsumed.into()),
-        State::Live { rule, output } if retain => {
-            let backprop = Backprop { grad, node, output: output.clone() };
-            return routed(node, rule(&backprop)?);
-        }
-        live => match std::mem::replace(live, State::Spent) {
-            State::Live { rule, output } => (rule, output),
-            State::Leaf | State::Spent => return Err(ErrorKind::GraphConsumed.into()),
-        },
-    };
-    drop(state);
-    routed(node, rule(&Backprop { grad, node, output })?)
-}
-
-/// Pairs gradients with the inputs they are for, checking that they fit.
-fn routed(node: &Arc<Node>, grads: Vec<Option<Var>>) -> Result<Vec<(Arc<Node>, Var)>> {
-    if grads.len() != node.edges.len() {
-        let message = format!("its rule gave {} gradients for {} inputs", grads.len(), node.edges.len());
-        return Err(ErrorKind::Gradient { op: node.op, message }.into());
-    }
-    let mut out = Vec::with_capacity(grads.len());
-    for (edge, grad) in node.edges.iter().zip(grads) {
-        let (Edge::Node(input), Some(grad)) = (edge, grad) else { continue };
-        if grad.shape() != input.shape {
-            return Err(Error::shapes(node.op, input.shape, grad.shape())
-                .hint("its rule gave the second shape as the gradient of an input of the first"));
-        }
-        out.push((input.clone(), grad));
-    }
-    Ok(out)
+fn wrong_shape(node: &Node, input: &Node, grad: &Var) -> Error {
+    Error::shapes(node.op, input.shape, grad.shape())
+        .hint("its rule gave the second shape as the gradient of an input of the first")
 }
 
 /// Gradients of `output` with respect to any values it was computed from, leaves or not, in their order.

@@ -2,31 +2,20 @@
 
 use crate::var::{Backprop, Var};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tensor::{Result, Shape, Tensor};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use tensor::{ErrorKind, Result, Shape, Tensor};
 
-/// Maps the gradient of an output to the gradients of the inputs, `None` where there is none to give.
-pub(crate) type Rule = Box<dyn Fn(&Backprop<'_>) -> Result<Vec<Option<Var>>> + Send + Sync>;
-
-/// How a node takes part in a backward pass.
-pub(crate) enum State {
-    /// Wants a gradient.
-    Leaf,
-    /// Can pass one on; holds the op's output if its rule needs it.
-    Live { rule: Rule, output: Option<Tensor> },
-    /// Has passed it on, and freed what it had saved.
-    Spent,
-}
-
-/// What an input of an op was.
-pub(crate) enum Edge {
-    /// A value with a history.
-    Node(Arc<Node>),
-    /// A value that had one until an op cut it off.
-    Severed(Arc<Severed>),
-    /// A value without.
+/// Where gradients go: what a value, and each input of an op, knows of its past.
+#[derive(Clone, Default)]
+pub(crate) enum History {
+    /// Nowhere.
+    #[default]
     Constant,
+    /// Nowhere any more.
+    Severed(Arc<Severed>),
+    /// Back to a node.
+    Node(Arc<Node>),
 }
 
 /// Where a history ends although a gradient was wanted: the op, and the leaves that lie behind it.
@@ -34,18 +23,6 @@ pub(crate) enum Edge {
 pub(crate) struct Severed {
     pub(crate) op: &'static str,
     pub(crate) leaves: Vec<u64>,
-}
-
-/// One recorded op, or a leaf.
-///
-/// Ids grow with time, so an input's id is always below its consumers': walking ids downwards visits the graph in
-/// reverse topological order without a sort or recursion.
-pub(crate) struct Node {
-    pub(crate) id: u64,
-    pub(crate) op: &'static str,
-    pub(crate) shape: Shape,
-    pub(crate) edges: Vec<Edge>,
-    state: Mutex<State>,
 }
 
 /// How far back [`Severed::behind`] looks: enough to name the parameters of a layer, and cheap on a long history.
@@ -58,57 +35,182 @@ impl Severed {
         let mut todo = std::collections::VecDeque::from([node.clone()]);
         for _ in 0..SEVERED_WALK {
             let Some(node) = todo.pop_front() else { break };
-            if node.op == LEAF {
+            if node.is_leaf() {
                 leaves.push(node.id);
             }
             todo.extend(node.edges.iter().filter_map(|e| match e {
-                Edge::Node(n) => Some(n.clone()),
-                Edge::Severed(_) | Edge::Constant => None,
+                History::Node(n) => Some(n.clone()),
+                History::Severed(_) | History::Constant => None,
             }));
         }
         Arc::new(Severed { op, leaves })
     }
 }
 
-/// The op name of leaves.
-pub(crate) const LEAF: &str = "leaf";
+/// The inputs of an op: most ops have one or two, which take no memory of their own.
+#[derive(Default)]
+pub(crate) struct Edges {
+    count: usize,
+    first: [History; 2],
+    rest: Vec<History>,
+}
 
-impl Node {
-    pub(crate) fn new(op: &'static str, shape: Shape, edges: Vec<Edge>, state: State) -> Arc<Node> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Node { id, op, shape, edges, state: Mutex::new(state) })
+impl Edges {
+    /// The histories of `inputs`.
+    pub(crate) fn of(inputs: &[&Var]) -> Edges {
+        let history = |v: &&Var| v.history.clone();
+        let mut first = [History::Constant, History::Constant];
+        first.iter_mut().zip(inputs).for_each(|(edge, input)| *edge = history(input));
+        Edges { count: inputs.len(), first, rest: inputs.iter().skip(2).map(history).collect() }
     }
 
-    pub(crate) fn leaf(shape: Shape) -> Arc<Node> {
-        Node::new(LEAF, shape, vec![], State::Leaf)
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.count
     }
 
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// In order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &History> {
+        self.first.iter().take(self.count).chain(&self.rest)
+    }
+
+    /// The one of input `i`, if there is such an input.
+    pub(crate) fn get(&self, i: usize) -> Option<&History> {
+        if i < 2 { self.first[..self.count.min(2)].get(i) } else { self.rest.get(i - 2) }
     }
 }
 
-/// A chain of a million steps must not free itself by a million nested calls.
-impl Drop for Node {
-    fn drop(&mut self) {
-        let mut pending = vec![];
-        take_apart(self, &mut pending);
-        while let Some(node) = pending.pop() {
-            if let Some(mut node) = Arc::into_inner(node) {
-                take_apart(&mut node, &mut pending);
+/// What a node keeps for its rule: the closure, until it is forgotten.
+pub(crate) trait Rule: Send + Sync {
+    /// The gradients of the inputs, `None` where there is none to give; `None` altogether if the rule is forgotten.
+    fn apply(&self, back: &Backprop<'_>) -> Option<Result<Vec<Option<Var>>>>;
+
+    /// Drops the closure with all it holds.
+    fn forget(&mut self);
+}
+
+impl<F: Fn(&Backprop<'_>) -> Result<Vec<Option<Var>>> + Send + Sync> Rule for Option<F> {
+    fn apply(&self, back: &Backprop<'_>) -> Option<Result<Vec<Option<Var>>>> {
+        self.as_ref().map(|rule| rule(back))
+    }
+
+    fn forget(&mut self) {
+        *self = None;
+    }
+}
+
+/// A leaf passes nothing on.
+impl Rule for () {
+    fn apply(&self, _: &Backprop<'_>) -> Option<Result<Vec<Option<Var>>>> {
+        None
+    }
+
+    fn forget(&mut self) {}
+}
+
+/// One recorded op, or a leaf.
+///
+/// Ids grow with time, so an input's id is always below its consumers': walking ids downwards visits the graph in
+/// reverse topological order without a sort or recursion.
+pub(crate) struct Node<R: Rule + ?Sized = dyn Rule> {
+    pub(crate) id: u64,
+    pub(crate) op: &'static str,
+    pub(crate) shape: Shape,
+    pub(crate) edges: Edges,
+    /// Whether a walk has used it up.
+    spent: AtomicBool,
+    /// In the node itself, so that recording an op takes one block of memory.
+    saved: RwLock<Saved<R>>,
+}
+
+struct Saved<R: ?Sized> {
+    /// The op's output if its rule needs it.
+    output: Option<Tensor>,
+    rule: R,
+}
+
+/// The op name of leaves.
+const LEAF: &str = "leaf";
+
+impl Node {
+    /// An op with the rule that goes back through it, and its output if the rule needs it.
+    pub(crate) fn of(
+        op: &'static str,
+        shape: Shape,
+        edges: Edges,
+        output: Option<Tensor>,
+        rule: impl Fn(&Backprop<'_>) -> Result<Vec<Option<Var>>> + Send + Sync + 'static,
+    ) -> Arc<Node> {
+        let saved = RwLock::new(Saved { output, rule: Some(rule) });
+        Arc::new(Node { id: next_id(), op, shape, edges, spent: AtomicBool::new(false), saved })
+    }
+
+    /// A value that wants a gradient.
+    pub(crate) fn leaf(shape: Shape) -> Arc<Node> {
+        let (edges, saved) = (Edges::default(), RwLock::new(Saved { output: None, rule: () }));
+        Arc::new(Node { id: next_id(), op: LEAF, shape, edges, spent: AtomicBool::new(false), saved })
+    }
+
+    /// Whether it wants a gradient, and passes none on.
+    pub(crate) fn is_leaf(&self) -> bool {
+        // Every op has an input.
+        self.edges.count == 0
+    }
+
+    /// Runs its rule on the gradient of its output; without `retain`, what it saved is freed for good.
+    pub(crate) fn step(self: &Arc<Node>, grad: Var, retain: bool) -> Result<Vec<Option<Var>>> {
+        let consumed = || ErrorKind::GraphConsumed.into();
+        let apply = |saved: &Saved<dyn Rule>| {
+            let back = Backprop { grad, node: self, output: saved.output.as_ref() };
+            saved.rule.apply(&back).unwrap_or_else(|| Err(consumed()))
+        };
+        if retain {
+            return apply(&self.saved.read().unwrap_or_else(PoisonError::into_inner));
+        }
+        // Marked before the lock is taken: a rule that walks its own graph again gets an error.
+        if self.spent.swap(true, Ordering::Relaxed) {
+            return Err(consumed());
+        }
+        let mut saved = self.saved.write().unwrap_or_else(PoisonError::into_inner);
+        let grads = apply(&saved);
+        saved.rule.forget();
+        saved.output = None;
+        grads
+    }
+}
+
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+impl<R: Rule + ?Sized> Node<R> {
+    /// Drops what it saved, then its inputs; those that nobody else holds are left in `pending`.
+    fn take_apart(&mut self, pending: &mut Vec<Arc<Node>>) {
+        // In this order, so that nothing it saved is the last owner of an input.
+        self.saved.get_mut().unwrap_or_else(PoisonError::into_inner).rule.forget();
+        let edges = std::mem::take(&mut self.edges);
+        for edge in edges.first.into_iter().chain(edges.rest) {
+            if let History::Node(node) = edge
+                && Arc::strong_count(&node) == 1
+            {
+                pending.push(node);
             }
         }
     }
 }
 
-/// Moves a node's inputs out before what it saved is dropped, so that nothing it holds is the last owner of another.
-fn take_apart(node: &mut Node, pending: &mut Vec<Arc<Node>>) {
-    pending.extend(node.edges.drain(..).filter_map(|e| match e {
-        Edge::Node(n) => Some(n),
-        Edge::Severed(_) | Edge::Constant => None,
-    }));
-    *node.state.get_mut().unwrap_or_else(PoisonError::into_inner) = State::Spent;
+/// A chain of a million steps must not free itself by a million nested calls.
+impl<R: Rule + ?Sized> Drop for Node<R> {
+    fn drop(&mut self) {
+        let mut pending = vec![];
+        self.take_apart(&mut pending);
+        while let Some(mut node) = pending.pop() {
+            if let Some(node) = Arc::get_mut(&mut node) {
+                node.take_apart(&mut pending);
+            }
+        }
+    }
 }
 
 thread_local!(static RECORDING: Cell<bool> = const { Cell::new(true) });

@@ -1,6 +1,6 @@
 //! [`Var`]: a tensor with a history.
 
-use crate::node::{Edge, Node, Severed, State, is_recording};
+use crate::node::{Edges, History, Node, Severed, is_recording};
 use std::sync::Arc;
 use tensor::{DType, Device, Result, Shape, Tensor};
 
@@ -11,17 +11,6 @@ use tensor::{DType, Device, Result, Shape, Tensor};
 pub struct Var {
     value: Tensor,
     pub(crate) history: History,
-}
-
-/// Where gradients go.
-#[derive(Clone)]
-pub(crate) enum History {
-    /// Nowhere.
-    Constant,
-    /// Nowhere any more.
-    Severed(Arc<Severed>),
-    /// Back to a node.
-    Node(Arc<Node>),
 }
 
 impl Var {
@@ -102,7 +91,7 @@ impl Var {
 
     /// Whether it is a leaf that gradients are wanted for.
     pub fn is_leaf(&self) -> bool {
-        self.node().is_some_and(|n| n.op == crate::node::LEAF)
+        self.node().is_some_and(|n| n.is_leaf())
     }
 
     /// The value without its history: gradients do not flow back from here.
@@ -179,13 +168,8 @@ impl Var {
             let severed = inputs.iter().find(|v| matches!(v.history, History::Severed(_)));
             return Var { value, history: severed.map_or(History::Constant, |v| v.history.clone()) };
         }
-        let edges = inputs.iter().map(|v| match &v.history {
-            History::Node(node) => Edge::Node(node.clone()),
-            History::Severed(severed) => Edge::Severed(severed.clone()),
-            History::Constant => Edge::Constant,
-        });
-        let state = State::Live { rule: Box::new(rule), output: save_output.then(|| value.clone()) };
-        let node = Node::new(op, value.shape(), edges.collect(), state);
+        let output = save_output.then(|| value.clone());
+        let node = Node::of(op, value.shape(), Edges::of(inputs), output, rule);
         Var { value, history: History::Node(node) }
     }
 
@@ -243,7 +227,7 @@ impl std::fmt::Display for Var {
 pub struct Backprop<'a> {
     pub(crate) grad: Var,
     pub(crate) node: &'a Arc<Node>,
-    pub(crate) output: Option<Tensor>,
+    pub(crate) output: Option<&'a Tensor>,
 }
 
 impl Backprop<'_> {
@@ -257,7 +241,7 @@ impl Backprop<'_> {
     /// # Errors
     /// If it was not.
     pub fn output(&self) -> Result<Var> {
-        let output = self.output.as_ref().ok_or_else(|| {
+        let output = self.output.ok_or_else(|| {
             tensor::Error::argument(
                 self.node.op,
                 "its rule uses the output: record it with record_with_output",
@@ -268,7 +252,19 @@ impl Backprop<'_> {
 
     /// Whether the gradient of input `i` is wanted.
     pub fn wants(&self, i: usize) -> bool {
-        matches!(self.node.edges.get(i), Some(Edge::Node(_)))
+        matches!(self.node.edges.get(i), Some(History::Node(_)))
+    }
+
+    /// Input `i` again, as the function that it was, given its value: a rule that saves values alone has gradients too.
+    pub(crate) fn input(&self, i: usize, value: &Tensor) -> Var {
+        Var { value: value.clone(), history: self.node.edges.get(i).cloned().unwrap_or_default() }
+    }
+
+    /// `grad` as the gradient of input `i`, if that is wanted: broadcasting is undone.
+    pub(crate) fn unbroadcast(&self, i: usize, grad: impl FnOnce() -> Result<Var>) -> Result<Option<Var>> {
+        let Some(History::Node(input)) = self.node.edges.get(i) else { return Ok(None) };
+        let grad = grad()?;
+        if grad.dims() == input.shape.dims() { Ok(Some(grad)) } else { grad.sum_to(input.shape).map(Some) }
     }
 
     /// The gradient of input `i`, computed only if it is wanted.

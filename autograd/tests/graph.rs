@@ -1,6 +1,7 @@
 //! How graphs are built, walked, and freed.
 
 use gradus_autograd::{Backward, Var, grad, no_grad};
+use std::sync::{Arc, OnceLock};
 use tensor::{DType, Device, ErrorKind, Result, Tensor};
 
 fn leaf(values: &[f32]) -> Var {
@@ -112,5 +113,35 @@ fn graphs_cross_threads() -> Result<()> {
     let y = x.square()?.sum_all()?;
     let grads = std::thread::scope(|s| s.spawn(|| y.backward()).join().expect("no panic"))?;
     assert_eq!(grads.get(&x)?.to_vec::<f32>()?, [2.0, 4.0]);
+    Ok(())
+}
+
+#[test]
+fn a_walk_inside_a_walk_of_the_same_graph_is_an_error() -> Result<()> {
+    let x = leaf(&[1.0]);
+    let whole = Arc::new(OnceLock::<Var>::new());
+    let inner = whole.clone();
+    let y = x.hook(move |g| {
+        inner.get().expect("set before the walk").backward()?;
+        Ok(g.clone())
+    });
+    let y = whole.get_or_init(|| y.sum_all().expect("a small sum"));
+    assert_eq!(y.backward().unwrap_err().kind(), &ErrorKind::GraphConsumed);
+    Ok(())
+}
+
+#[test]
+fn gradients_wait_for_each_other_in_any_order() -> Result<()> {
+    let x = leaf(&[1.0, 2.0]);
+    let n = 1000;
+    let parts = (0..n).map(|i| x.mul_scalar(i as f64)).collect::<Result<Vec<_>>>()?;
+    let sum = |a: Var, b: &Var| a.add(b);
+    let forwards = parts.iter().try_fold(x.clone(), sum)?;
+    let backwards = parts.iter().rev().try_fold(x.clone(), sum)?;
+    let expected = 1.0 + (n * (n - 1) / 2) as f32;
+    for y in [forwards, backwards] {
+        let retain = Backward { retain_graph: true, ..Default::default() };
+        assert_eq!(y.sum_all()?.backward_with(&retain)?.get(&x)?.to_vec::<f32>()?, [expected; 2]);
+    }
     Ok(())
 }

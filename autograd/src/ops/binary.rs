@@ -8,7 +8,6 @@ use tensor::{Number, Result, Tensor};
 type Grad = fn(&Var, &Var, &Var, &Var) -> Result<Var>;
 
 /// What the gradients need from the forward pass.
-#[derive(PartialEq)]
 enum Saved {
     Nothing,
     Inputs,
@@ -108,30 +107,24 @@ impl Var {
     pub fn binary(&self, op: BinaryOp, other: &Var) -> Result<Var> {
         let y = self.value().binary(op, other.value())?;
         let (saves, da, db) = rule(op);
-        let (a_shape, b_shape) = (self.shape(), other.shape());
         Ok(match saves {
             Saved::Nothing => Var::record(op.name(), y, &[self, other], move |b| {
                 let g = b.grad();
-                Ok(vec![
-                    b.want(0, || da(g, g, g, g)?.sum_to(a_shape))?,
-                    b.want(1, || db(g, g, g, g)?.sum_to(b_shape))?,
-                ])
+                Ok(vec![b.unbroadcast(0, || da(g, g, g, g))?, b.unbroadcast(1, || db(g, g, g, g))?])
             }),
-            Saved::Inputs | Saved::All => {
-                let (l, r) = (self.clone(), other.clone());
-                let with_output = saves == Saved::All;
-                let rule = move |b: &crate::Backprop<'_>| {
-                    let g = b.grad();
-                    let y = if with_output { b.output()? } else { g.clone() };
-                    Ok(vec![
-                        b.want(0, || da(g, &l, &r, &y)?.sum_to(a_shape))?,
-                        b.want(1, || db(g, &l, &r, &y)?.sum_to(b_shape))?,
-                    ])
-                };
-                match with_output {
-                    true => Var::record_with_output(op.name(), y, &[self, other], rule),
-                    false => Var::record(op.name(), y, &[self, other], rule),
-                }
+            Saved::Inputs => {
+                let (l, r) = (self.value().clone(), other.value().clone());
+                Var::record(op.name(), y, &[self, other], move |b| {
+                    let (g, l, r) = (b.grad(), b.input(0, &l), b.input(1, &r));
+                    Ok(vec![b.unbroadcast(0, || da(g, &l, &r, g))?, b.unbroadcast(1, || db(g, &l, &r, g))?])
+                })
+            }
+            Saved::All => {
+                let (l, r) = (self.value().clone(), other.value().clone());
+                Var::record_with_output(op.name(), y, &[self, other], move |b| {
+                    let (g, l, r, y) = (b.grad(), b.input(0, &l), b.input(1, &r), b.output()?);
+                    Ok(vec![b.unbroadcast(0, || da(g, &l, &r, &y))?, b.unbroadcast(1, || db(g, &l, &r, &y))?])
+                })
             }
         })
     }

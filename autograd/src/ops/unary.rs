@@ -158,8 +158,10 @@ impl Var {
         Ok(match saves {
             Saved::Nothing => Var::record1(op.name(), y, self, move |g| grad(g, g)),
             Saved::Input => {
-                let x = self.clone();
-                Var::record1(op.name(), y, self, move |g| fused(op, grad, g, &x))
+                let x = self.value().clone();
+                Var::record(op.name(), y, &[self], move |b| {
+                    Ok(vec![Some(fused(op, grad, b.grad(), &b.input(0, &x))?)])
+                })
             }
             Saved::Output => Var::record_with_output(op.name(), y, &[self], move |b| {
                 Ok(vec![Some(fused(op, grad, b.grad(), &b.output()?)?)])

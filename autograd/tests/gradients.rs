@@ -229,7 +229,29 @@ fn composite_and_structural_rules_are_slopes() {
             |v| v[0].avg_pool2d(Pool::new(2).stride(1).padding(1).count_include_pad(false)),
             vec![image()],
         ),
+        ("avg_pool2d divisor", |v| v[0].avg_pool2d(Pool::new(2).divisor_override(3)), vec![image()]),
         ("adaptive_avg_pool2d", |v| v[0].adaptive_avg_pool2d([2, 4]), vec![image()]),
+        ("adaptive_max_pool2d", |v| v[0].adaptive_max_pool2d([2, 3]), vec![image()]),
+        ("adaptive_max_pool1d", |v| v[0].adaptive_max_pool1d(2), vec![x()]),
+        (
+            "cross_entropy of planes",
+            |v| {
+                let classes = Tensor::from_slice(&[0i64, 2, 1, -1, 2, 2, 0, 1], [2, 4], &Device::cpu())?;
+                let options = ClassLoss { ignore_index: -1, reduction: Reduction::Sum, ..Default::default() };
+                v[0].cross_entropy_with(&classes, &options)
+            },
+            vec![x()],
+        ),
+        (
+            "cross_entropy of each row",
+            |v| {
+                v[0].cross_entropy_with(
+                    &picks(),
+                    &ClassLoss { reduction: Reduction::None, ..Default::default() },
+                )
+            },
+            vec![random(&[3, 5], 3)],
+        ),
         ("cross_entropy", |v| v[0].cross_entropy(&picks()), vec![random(&[3, 5], 3)]),
         (
             "cross_entropy options",

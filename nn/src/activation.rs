@@ -61,6 +61,10 @@ stateless! {
     AvgPool2d { pool: Pool } |x, pool| x.avg_pool2d(pool);
     /// Means of nearly equal windows; see [`Var::adaptive_avg_pool2d`].
     AdaptiveAvgPool2d { output: Spatial } |x, output| x.adaptive_avg_pool2d(output);
+    /// The largest of nearly equal windows; see [`Var::adaptive_max_pool1d`].
+    AdaptiveMaxPool1d { output: usize } |x, output| x.adaptive_max_pool1d(output);
+    /// The largest of nearly equal windows; see [`Var::adaptive_max_pool2d`].
+    AdaptiveMaxPool2d { output: Spatial } |x, output| x.adaptive_max_pool2d(output);
     /// One dim in place of the dims from `start_dim` on.
     Flatten { start_dim: isize } |x, start_dim| x.flatten(start_dim);
 }
@@ -83,6 +87,20 @@ impl AdaptiveAvgPool2d {
     /// That many windows along each spatial dim.
     pub fn new(output: impl Into<Spatial>) -> AdaptiveAvgPool2d {
         AdaptiveAvgPool2d { output: output.into() }
+    }
+}
+
+impl AdaptiveMaxPool1d {
+    /// That many windows.
+    pub fn new(output: usize) -> AdaptiveMaxPool1d {
+        AdaptiveMaxPool1d { output }
+    }
+}
+
+impl AdaptiveMaxPool2d {
+    /// That many windows along each spatial dim.
+    pub fn new(output: impl Into<Spatial>) -> AdaptiveMaxPool2d {
+        AdaptiveMaxPool2d { output: output.into() }
     }
 }
 

@@ -34,8 +34,8 @@ mod sequential;
 pub mod state;
 
 pub use crate::activation::{
-    AdaptiveAvgPool2d, AvgPool2d, Elu, Flatten, Gelu, LeakyRelu, LogSoftmax, MaxPool2d, Relu, Sigmoid, Silu,
-    Softmax, Tanh,
+    AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool2d, Elu, Flatten, Gelu, LeakyRelu,
+    LogSoftmax, MaxPool2d, Relu, Sigmoid, Silu, Softmax, Tanh,
 };
 pub use crate::clip::{clip_grad_norm, clip_grad_norm_finite, clip_grad_value};
 pub use crate::conv::{Conv1d, Conv2d, Conv3d, ConvTranspose2d};

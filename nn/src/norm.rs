@@ -26,6 +26,9 @@ pub struct BatchNorm {
     pub eps: f64,
     /// How far the running statistics move towards the batch's.
     pub momentum: f64,
+    /// Whether the running statistics are the plain averages over all batches seen, in place of moving ones: PyTorch's
+    /// `momentum=None`.
+    pub cumulative: bool,
     training: Mode,
 }
 module!(BatchNorm { weight, bias, running_mean, running_var, num_batches_tracked, training });
@@ -49,20 +52,23 @@ impl BatchNorm {
             num_batches_tracked: Buffer::new(Tensor::zeros((), (DType::I64, device.device()))?),
             eps: 1e-5,
             momentum: 0.1,
+            cumulative: false,
             training: Mode::default(),
         })
     }
 
     fn track(&self, stats: &autograd::BatchNormStats) -> Result<()> {
+        let seen = self.num_batches_tracked.value().add_scalar(1)?;
+        let momentum = if self.cumulative { 1.0 / seen.item()? } else { self.momentum };
         let towards = |running: &Buffer, batch: &Tensor, scale: f64| {
             let old = running.value();
-            let batch = batch.to_dtype(old.dtype())?.mul_scalar(self.momentum * scale)?;
-            running.set(old.mul_scalar(1.0 - self.momentum)?.add(&batch)?)
+            let batch = batch.to_dtype(old.dtype())?.mul_scalar(momentum * scale)?;
+            running.set(old.mul_scalar(1.0 - momentum)?.add(&batch)?)
         };
         let n = stats.count as f64;
         towards(&self.running_mean, &stats.mean, 1.0)?;
         towards(&self.running_var, &stats.biased_var, n / (n - 1.0))?;
-        self.num_batches_tracked.set(self.num_batches_tracked.value().add_scalar(1)?)
+        self.num_batches_tracked.set(seen)
     }
 
     fn normalised(&self, x: &Var) -> Result<Var> {
@@ -144,5 +150,27 @@ impl Forward for GroupNorm {
     fn forward(&self, x: &Var) -> Result<Var> {
         x.group_norm(self.groups, Some(&self.weight.var()), Some(&self.bias.var()), self.eps)
             .located(&self.weight, "GroupNorm")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Module;
+    use tensor::Device;
+
+    #[test]
+    fn cumulative_statistics_are_the_averages_over_all_batches() -> Result<()> {
+        let mut init = Init::new(1);
+        let norm = BatchNorm { cumulative: true, ..BatchNorm::new(1, &mut init)? };
+        norm.train();
+        for batch in [[1f32, 3.0], [5.0, 5.0], [2.0, 8.0]] {
+            norm.forward(&Tensor::from_slice(&batch, [2, 1], &Device::cpu())?.into())?;
+        }
+        // Means 2, 5, 5 and unbiased variances 2, 0, 18.
+        assert!((norm.running_mean.value().item()? - 4.0).abs() < 1e-6);
+        assert!((norm.running_var.value().item()? - 20.0 / 3.0).abs() < 1e-5);
+        assert_eq!(norm.num_batches_tracked.value().item()?, 3.0);
+        Ok(())
     }
 }

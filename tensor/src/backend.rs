@@ -96,6 +96,31 @@ pub struct AdamStep {
     pub grad_scale: f64,
 }
 
+/// How the losses of single elements become one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Reduction {
+    /// Not at all.
+    None,
+    /// Their mean.
+    #[default]
+    Mean,
+    /// Their sum.
+    Sum,
+}
+
+/// Options of a cross-entropy, PyTorch's names.
+#[derive(Clone, Copy, Debug)]
+pub struct CrossEntropy<'a> {
+    /// A factor for each class, `[c]`.
+    pub weight: Option<&'a Tensor>,
+    /// Rows of this class count for nothing.
+    pub ignore_index: i64,
+    /// This share of the target is spread evenly over all classes.
+    pub label_smoothing: f64,
+    /// The mean is over the weights of the rows that count.
+    pub reduction: Reduction,
+}
+
 /// A device's kernels.
 pub trait Backend: Send + Sync + 'static {
     /// `cpu`, `cuda:0`, …
@@ -257,6 +282,34 @@ pub trait Backend: Send + Sync + 'static {
         composed::cat(tensors, dim, shape)
     }
 
+    /// The largest of each window as [`max_pool`](Self::max_pool) and, if asked for, where it stands in whatever form suits the
+    /// backend: what [`max_pool_places_backward`](Self::max_pool_places_backward) takes.
+    fn max_pool_places(&self, x: &Tensor, pool: &Pool, places: bool) -> Result<(Tensor, Option<Tensor>)> {
+        let (y, index) = self.max_pool(x, pool)?;
+        Ok((y, places.then_some(index)))
+    }
+
+    /// As [`max_pool_backward`](Self::max_pool_backward), with places in place of indices.
+    fn max_pool_places_backward(
+        &self,
+        grad: &Tensor,
+        places: &Tensor,
+        input: Shape,
+        _pool: &Pool,
+    ) -> Result<Tensor> {
+        self.max_pool_backward(grad, places, input)
+    }
+
+    /// The flat `int64` indices that places stand for.
+    fn max_pool_index(&self, places: &Tensor, _input: Shape, _pool: &Pool) -> Result<Tensor> {
+        Ok(places.clone())
+    }
+
+    /// The largest of windows from `⌊i·size/out⌋` to `⌈(i+1)·size/out⌉` and its flat `int64` index in the plane.
+    fn adaptive_max_pool(&self, x: &Tensor, output: Shape) -> Result<(Tensor, Tensor)> {
+        composed::adaptive_max_pool(x, output)
+    }
+
     /// `softmax(x)` along `dim`; `log` for its logarithm.
     fn softmax(&self, x: &Tensor, dim: usize, log: bool) -> Result<Tensor> {
         composed::softmax(x, dim, log)
@@ -265,6 +318,18 @@ pub trait Backend: Send + Sync + 'static {
     /// The gradient of [`softmax`](Self::softmax) given its result `y`.
     fn softmax_backward(&self, grad: &Tensor, y: &Tensor, dim: usize, log: bool) -> Result<Tensor> {
         composed::softmax_backward(grad, y, dim, log)
+    }
+
+    /// The loss of logits `[n, c, …]` for `int64` classes `[n, …]`, which are checked; with `gradient` also its gradient
+    /// in `x`, or where losses are not reduced that of each in its own logits.
+    fn cross_entropy(
+        &self,
+        x: &Tensor,
+        target: &Tensor,
+        options: &CrossEntropy,
+        gradient: bool,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        composed::cross_entropy(x, target, options, gradient)
     }
 
     /// Normalises over the last `dims` dims: `(y, mean, rstd)`, the latter two of the leading shape followed by ones.
@@ -291,6 +356,18 @@ pub trait Backend: Send + Sync + 'static {
         dims: usize,
     ) -> Result<(Tensor, Tensor, Tensor)> {
         composed::layer_norm_backward(grad, x, mean, rstd, weight, dims)
+    }
+
+    /// Normalises each channel of `[n, c, …]` by its own statistics: `(y, mean, biased variance, rstd)`, the latter three
+    /// `[c]`, in the accumulator's dtype.
+    fn batch_norm_training(
+        &self,
+        x: &Tensor,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> Result<(Tensor, Tensor, Tensor, Tensor)> {
+        composed::batch_norm_training(x, weight, bias, eps)
     }
 
     /// Mean and biased variance of each channel of `[n, c, …]`: `([c], [c])`.

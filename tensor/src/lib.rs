@@ -30,7 +30,7 @@ mod tensor;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use crate::backend::{Backend, Distribution};
+pub use crate::backend::{Backend, CrossEntropy, Distribution, Reduction};
 pub use crate::cpu::f32_mode::{F32Mode, UnknownF32Mode, f32_mode, set_f32_mode, with_f32_mode};
 pub use crate::cpu::memory::MemoryStats;
 pub use crate::device::{Device, Options};
@@ -42,5 +42,6 @@ pub use crate::rnn::{RnnGrads, RnnInputs, RnnKind, RnnOutputs, RnnSizes, RnnSpec
 pub use crate::shape::{Dims, MAX_RANK, Shape};
 pub use crate::spec::{Conv, Pool, Spatial};
 pub use crate::tensor::Tensor;
+pub use crate::tensor::pool::MaxPlaces;
 pub use crate::tensor::rnn::{rnn, rnn_backward};
 pub use half::{bf16, f16};

@@ -194,6 +194,8 @@ pub struct Pool {
     pub ceil_mode: bool,
     /// Whether an average counts the padding.
     pub count_include_pad: bool,
+    /// What an average divides by, in place of the size of its window.
+    pub divisor_override: Option<usize>,
 }
 
 impl<T: Into<Spatial>> From<T> for Pool {
@@ -206,6 +208,7 @@ impl<T: Into<Spatial>> From<T> for Pool {
             dilation: [1; 3],
             ceil_mode: false,
             count_include_pad: true,
+            divisor_override: None,
         }
     }
 }
@@ -248,6 +251,13 @@ impl Pool {
     #[must_use]
     pub fn count_include_pad(mut self, count: bool) -> Self {
         self.count_include_pad = count;
+        self
+    }
+
+    /// Sets what an average divides by, in place of the size of its window.
+    #[must_use]
+    pub fn divisor_override(mut self, divisor: usize) -> Self {
+        self.divisor_override = Some(divisor);
         self
     }
 

@@ -1,28 +1,17 @@
 //! Losses: differentiable compositions, with PyTorch's names and reductions.
 
-use crate::Var;
+use super::norm::through_formula;
+use crate::{Var, is_recording};
+pub use tensor::Reduction;
 use tensor::op::CompareOp;
-use tensor::{DType, Error, ErrorKind, Result, Tensor};
+use tensor::{CrossEntropy, DType, Device, Error, ErrorKind, Result, Tensor};
 
-/// How the losses of single elements become one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Reduction {
-    /// Not at all.
-    None,
-    /// Their mean.
-    #[default]
-    Mean,
-    /// Their sum.
-    Sum,
-}
-
-impl Reduction {
-    fn apply(self, losses: Var) -> Result<Var> {
-        match self {
-            Reduction::None => Ok(losses),
-            Reduction::Mean => losses.mean_all(),
-            Reduction::Sum => losses.sum_all(),
-        }
+/// The losses reduced to one, or not.
+fn reduce(reduction: Reduction, losses: Var) -> Result<Var> {
+    match reduction {
+        Reduction::None => Ok(losses),
+        Reduction::Mean => losses.mean_all(),
+        Reduction::Sum => losses.sum_all(),
     }
 }
 
@@ -62,11 +51,41 @@ impl Var {
             let message = format!("label_smoothing lies within 0 and 1, got {}", options.label_smoothing);
             return Err(Error::argument("cross_entropy", message));
         }
-        let log_p = self.log_softmax(dim)?;
         if target.dtype().is_float() {
-            return log_p.class_probabilities(target, dim, options);
+            return self.log_softmax(dim)?.class_probabilities(target, dim, options);
         }
-        log_p.class_indices("cross_entropy", target, dim, options)
+        if dim == 0 {
+            let loss = self.unsqueeze(0)?.cross_entropy_with(&target.unsqueeze(0)?, options)?;
+            return if options.reduction == Reduction::None { loss.squeeze(0) } else { Ok(loss) };
+        }
+        let fused = CrossEntropy {
+            weight: options.weight.as_ref(),
+            ignore_index: options.ignore_index,
+            label_smoothing: options.label_smoothing,
+            reduction: options.reduction,
+        };
+        // The gradient is a by-product of the loss, while the logits are in the cache.
+        let gradient = is_recording() && self.requires_grad();
+        let (loss, dx) = self.value().cross_entropy(target, &fused, gradient)?;
+        let Some(dx) = dx else { return Ok(Var::record("cross_entropy", loss, &[self], |_| Ok(vec![None]))) };
+        let (x, target, options) = (self.clone(), target.clone(), options.clone());
+        Ok(Var::record("cross_entropy", loss, &[self], move |back| {
+            if is_recording() {
+                return through_formula(back, &[Some(&x)], |v| {
+                    v[0].log_softmax(1)?.class_indices("cross_entropy", &target, 1, &options)
+                });
+            }
+            let g = back.grad().value();
+            let dx = match options.reduction {
+                Reduction::None => dx.mul(&g.unsqueeze(1)?)?,
+                // Where it costs nothing to look: the gradient of the last loss is 1.
+                Reduction::Mean | Reduction::Sum if g.device() == &Device::cpu() && g.item()? == 1.0 => {
+                    dx.clone()
+                }
+                Reduction::Mean | Reduction::Sum => dx.mul(g)?,
+            };
+            Ok(vec![Some(dx.into())])
+        }))
     }
 
     /// The mean of `-x[class]` over the rows of log-probabilities; shapes as in [`cross_entropy`](Self::cross_entropy).
@@ -137,7 +156,7 @@ impl Var {
         }
         match options.reduction {
             Reduction::Mean => losses.sum_all()?.div(&per_row.sum_all()?.into()),
-            other => other.apply(losses),
+            other => reduce(other, losses),
         }
     }
 
@@ -158,7 +177,7 @@ impl Var {
             target = target.mul(&along(&w, self.rank(), dim)?)?;
         }
         let losses = self.mul(&target.into())?.sum(dim, false)?.neg()?;
-        options.reduction.apply(losses)
+        reduce(options.reduction, losses)
     }
 
     fn check_target(&self, op: &'static str, target: &Var) -> Result<()> {
@@ -176,13 +195,13 @@ impl Var {
     /// `(x - y)²`.
     pub fn mse_loss(&self, target: &Var, reduction: Reduction) -> Result<Var> {
         self.check_target("mse_loss", target)?;
-        reduction.apply(self.sub(target)?.square()?)
+        reduce(reduction, self.sub(target)?.square()?)
     }
 
     /// `|x - y|`.
     pub fn l1_loss(&self, target: &Var, reduction: Reduction) -> Result<Var> {
         self.check_target("l1_loss", target)?;
-        reduction.apply(self.sub(target)?.abs()?)
+        reduce(reduction, self.sub(target)?.abs()?)
     }
 
     /// `d² / 2` for distances up to `delta`, `delta · (d - delta / 2)` above.
@@ -194,7 +213,7 @@ impl Var {
         let d = self.sub(target)?.abs()?;
         let near = d.square()?.mul_scalar(0.5)?;
         let far = d.sub_scalar(delta / 2.0)?.mul_scalar(delta)?;
-        reduction.apply(near.select_where(&d.value().compare_scalar(CompareOp::Le, delta)?, &far)?)
+        reduce(reduction, near.select_where(&d.value().compare_scalar(CompareOp::Le, delta)?, &far)?)
     }
 
     /// `d² / (2 · beta)` for distances below `beta`, `d - beta / 2` above; with `beta` 0 the distance itself.
@@ -229,7 +248,7 @@ impl Var {
         if let Some(weight) = weight {
             losses = losses.mul(&weight.into())?;
         }
-        reduction.apply(losses)
+        reduce(reduction, losses)
     }
 
     /// `-(y · log x + (1 - y) · log(1 - x))` for probabilities `x`, times `weight`; logarithms are at least -100.
@@ -254,7 +273,7 @@ impl Var {
         if let Some(weight) = weight {
             losses = losses.mul(&weight.into())?;
         }
-        reduction.apply(losses)
+        reduce(reduction, losses)
     }
 
     /// `y · (log y - x)` for log-probabilities `x`; with `log_target` the target is a logarithm too. The mean is over all
@@ -265,7 +284,7 @@ impl Var {
             true => target.exp()?.mul(&target.sub(self)?)?,
             false => target.xlogy(target)?.sub(&target.mul(self)?)?,
         };
-        reduction.apply(losses)
+        reduce(reduction, losses)
     }
 }
 

@@ -85,9 +85,8 @@ impl Var {
                 "expected more than one value per channel in training",
             ));
         }
-        let (mean, biased_var) = self.value().batch_norm_stats()?;
-        let rstd = biased_var.add_scalar(eps)?.rsqrt()?;
-        let y = self.value().batch_norm_apply(&mean, &rstd, weight.map(Var::value), bias.map(Var::value))?;
+        let (y, mean, biased_var, rstd) =
+            self.value().batch_norm_training(weight.map(Var::value), bias.map(Var::value), eps)?;
         let stats = BatchNormStats { mean: mean.clone(), biased_var, count };
         let (x, w, b) = (self.clone(), weight.cloned(), bias.cloned());
         let inputs: Vec<&Var> = [Some(self), weight, bias].into_iter().flatten().collect();

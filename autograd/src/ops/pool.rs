@@ -1,12 +1,47 @@
 //! Pooling.
 
-use crate::Var;
+use crate::{Var, is_recording};
 use tensor::{Error, Pool, Result, Shape, Spatial, Tensor};
 
 impl Var {
     /// The largest of each window of `[n, c, h, w]` or `[c, h, w]`; see [`Tensor::max_pool2d`].
     pub fn max_pool2d(&self, pool: impl Into<Pool>) -> Result<Var> {
-        self.images("max_pool2d", |x| Ok(x.max_pool_with_indices(pool)?.0))
+        self.images("max_pool2d", |x| x.max_pool(pool))
+    }
+
+    /// The largest of each window of `[n, c, spatial…]`, without its index; see [`Tensor::max_pool_with_indices`].
+    pub fn max_pool(&self, pool: impl Into<Pool>) -> Result<Var> {
+        if !is_recording() || !self.requires_grad() {
+            return Ok(Var::record("max_pool", self.value().max_pool(pool)?, &[self], |_| Ok(vec![None])));
+        }
+        let (y, places) = self.value().max_pool_places(pool)?;
+        let shape = self.shape();
+        Ok(Var::record1("max_pool", y, self, move |g| match is_recording() {
+            true => unpool(g, &places.indices()?, shape),
+            false => Ok(places.backward(g.value())?.into()),
+        }))
+    }
+
+    /// The largest of nearly equal windows of `[n, c, l]` or `[c, l]`; see [`Tensor::adaptive_max_pool1d`].
+    pub fn adaptive_max_pool1d(&self, output: usize) -> Result<Var> {
+        match self.rank() {
+            3 => Ok(self.adaptive_max_pool_with_indices(output)?.0),
+            2 => self.unsqueeze(0)?.adaptive_max_pool1d(output)?.squeeze(0),
+            _ => Err(Error::shape("adaptive_max_pool1d", self.shape(), "expected [n, c, l] or [c, l]")),
+        }
+    }
+
+    /// The largest of nearly equal windows of `[n, c, h, w]` or `[c, h, w]`; see [`Tensor::adaptive_max_pool2d`].
+    pub fn adaptive_max_pool2d(&self, output: impl Into<Spatial>) -> Result<Var> {
+        self.images("adaptive_max_pool2d", |x| Ok(x.adaptive_max_pool_with_indices(output)?.0))
+    }
+
+    /// The largest of nearly equal windows and its index; see [`Tensor::adaptive_max_pool_with_indices`].
+    pub fn adaptive_max_pool_with_indices(&self, output: impl Into<Spatial>) -> Result<(Var, Tensor)> {
+        let (y, index) = self.value().adaptive_max_pool_with_indices(output)?;
+        let (shape, picks) = (self.shape(), index.clone());
+        let y = Var::record1("adaptive_max_pool", y, self, move |g| unpool(g, &picks, shape));
+        Ok((y, index))
     }
 
     /// The largest of each window and its index; see [`Tensor::max_pool_with_indices`].

@@ -1,8 +1,13 @@
 //! The provided methods of [`Backend`](crate::Backend), made of required ones: correct everywhere, the measure of
 //! every fused kernel, and what higher derivatives are taken through.
 
+mod loss;
+mod pool;
 mod rnn;
 
+pub use loss::cross_entropy;
+pub(crate) use loss::out_of_range;
+pub use pool::adaptive_max_pool;
 pub use rnn::{rnn, rnn_backward};
 
 use crate::backend::{AdamStep, SgdStep};
@@ -117,6 +122,18 @@ pub fn batch_norm_stats(x: &Tensor) -> Result<(Tensor, Tensor)> {
     let mean = wide.mean(but_channels(x), true)?;
     let var = wide.sub(&mean)?.square()?.mean(but_channels(x), false)?;
     Ok((mean.reshape([x.dims()[1]])?, var))
+}
+
+/// Normalises each channel with its own statistics: `(y, mean, biased variance, rstd)`.
+pub fn batch_norm_training(
+    x: &Tensor,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    eps: f64,
+) -> Result<(Tensor, Tensor, Tensor, Tensor)> {
+    let (mean, var) = x.batch_norm_stats()?;
+    let rstd = var.add_scalar(eps)?.rsqrt()?;
+    Ok((x.batch_norm_apply(&mean, &rstd, weight, bias)?, mean, var, rstd))
 }
 
 /// Normalises each channel with given statistics.

@@ -22,10 +22,11 @@ mod softmax;
 mod sort;
 mod storage;
 pub mod threads;
+mod vectors;
 mod walk;
 mod wide;
 
-use crate::backend::{AdamStep, Backend, DimMask, Distribution, ScatterMode, SgdStep};
+use crate::backend::{AdamStep, Backend, CrossEntropy, DimMask, Distribution, ScatterMode, SgdStep};
 use crate::op::{ArgOp, BinaryOp, CompareOp, PredicateOp, ReduceOp, ScanOp, UnaryOp};
 use crate::rnn::{RnnGrads, RnnInputs, RnnOutputs, RnnSpec};
 use crate::{Conv, DType, Layout, Number, Pool, Result, Shape, Tensor};
@@ -131,6 +132,24 @@ impl Backend for Cpu {
     fn max_pool_backward(&self, grad: &Tensor, index: &Tensor, input: Shape) -> Result<Tensor> {
         pool::max_pool_backward(grad, index, input)
     }
+    fn max_pool_places(&self, x: &Tensor, pool: &Pool, places: bool) -> Result<(Tensor, Option<Tensor>)> {
+        pool::max_pool_places(x, pool, places)
+    }
+    fn max_pool_places_backward(
+        &self,
+        grad: &Tensor,
+        places: &Tensor,
+        input: Shape,
+        pool: &Pool,
+    ) -> Result<Tensor> {
+        pool::max_pool_places_backward(grad, places, input, pool)
+    }
+    fn max_pool_index(&self, places: &Tensor, input: Shape, pool: &Pool) -> Result<Tensor> {
+        pool::max_pool_index(places, input, pool)
+    }
+    fn adaptive_max_pool(&self, x: &Tensor, output: Shape) -> Result<(Tensor, Tensor)> {
+        pool::adaptive_max_pool(x, output)
+    }
     fn avg_pool(&self, x: &Tensor, pool: &Pool) -> Result<Tensor> {
         pool::avg_pool(x, pool)
     }
@@ -182,6 +201,15 @@ impl Backend for Cpu {
     fn softmax_backward(&self, grad: &Tensor, y: &Tensor, dim: usize, log: bool) -> Result<Tensor> {
         softmax::softmax_backward(grad, y, dim, log)
     }
+    fn cross_entropy(
+        &self,
+        x: &Tensor,
+        target: &Tensor,
+        options: &CrossEntropy,
+        gradient: bool,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        softmax::cross_entropy(x, target, options, gradient)
+    }
     fn layer_norm(
         &self,
         x: &Tensor,
@@ -202,6 +230,15 @@ impl Backend for Cpu {
         dims: usize,
     ) -> Result<(Tensor, Tensor, Tensor)> {
         norm::layer_norm_backward(grad, x, mean, rstd, weight, dims)
+    }
+    fn batch_norm_training(
+        &self,
+        x: &Tensor,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> Result<(Tensor, Tensor, Tensor, Tensor)> {
+        norm::batch_norm_training(x, weight, bias, eps)
     }
     fn batch_norm_stats(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
         norm::batch_norm_stats(x)

@@ -7,7 +7,7 @@ mod index;
 mod math;
 mod matmul;
 mod nn;
-mod pool;
+pub(crate) mod pool;
 mod reduce;
 pub(crate) mod rnn;
 mod sort;

@@ -1,7 +1,8 @@
 //! The functions of neural networks that backends may have fused kernels for.
 
 use super::Tensor;
-use crate::{Error, Result, Shape};
+use crate::backend::CrossEntropy;
+use crate::{DType, Error, Result, Shape};
 
 impl Tensor {
     /// `e^x / Σ e^x` along `dim`.
@@ -14,6 +15,37 @@ impl Tensor {
     pub fn log_softmax(&self, dim: isize) -> Result<Tensor> {
         self.check_float("log_softmax")?;
         self.backend().softmax(self, self.shape().dim("log_softmax", dim)?, true)
+    }
+
+    /// The cross-entropy of logits `[n, c, …]` for `int64` classes `[n, …]`, and with `gradient` its gradient in the logits:
+    /// for [`Reduction::None`](crate::Reduction::None) that of each loss in its own logits.
+    ///
+    /// # Errors
+    /// Shapes that do not fit, a class out of range.
+    pub fn cross_entropy(
+        &self,
+        target: &Tensor,
+        options: &CrossEntropy,
+        gradient: bool,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        const OP: &str = "cross_entropy";
+        self.check_float(OP)?;
+        self.check_device(OP, target)?;
+        if target.dtype() != DType::I64 {
+            return Err(Error::dtype(OP, target.dtype(), "int64 classes"));
+        }
+        if self.rank() < 2 || target.shape() != self.shape().removed(1) {
+            return Err(Error::shapes(OP, self.shape(), target.shape())
+                .hint("the target has the shape of the input without the dim of classes"));
+        }
+        if let Some(weight) = options.weight {
+            self.check_device(OP, weight)?;
+            if weight.dims() != [self.dims()[1]] {
+                let expected = format!("expected a weight of [{}]", self.dims()[1]);
+                return Err(Error::shape(OP, weight.shape(), expected));
+            }
+        }
+        self.backend().cross_entropy(self, target, options, gradient)
     }
 
     /// `(x - mean) / √(var + eps) · weight + bias`, with mean and biased variance over the last dims, whose extents
@@ -60,6 +92,19 @@ impl Tensor {
     ) -> Result<(Tensor, Tensor, Tensor)> {
         self.check_like("layer_norm_backward", x)?;
         self.backend().layer_norm_backward(self, x, mean, rstd, weight, dims)
+    }
+
+    /// Normalises each channel of `[n, c, …]` by its own statistics: `(y, mean, biased variance, 1 / √(var + eps))`, the
+    /// latter three `[c]`, in f32 for half precision.
+    pub fn batch_norm_training(
+        &self,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> Result<(Tensor, Tensor, Tensor, Tensor)> {
+        let given: Vec<&Tensor> = [weight, bias].into_iter().flatten().collect();
+        self.check_batch_norm("batch_norm_training", &given)?;
+        self.backend().batch_norm_training(self, weight, bias, eps)
     }
 
     /// Mean and biased variance of each channel of `[n, c, …]`: `([c], [c])`, in f32 for half precision.

@@ -3,6 +3,32 @@
 use super::Tensor;
 use crate::{Error, Pool, Result, Shape, Spatial};
 
+/// Where the largest elements of the windows of a pooling stand, in whatever form suits the backend.
+#[derive(Clone, Debug)]
+pub struct MaxPlaces {
+    places: Tensor,
+    input: Shape,
+    pool: Pool,
+}
+
+impl MaxPlaces {
+    /// The gradient of [`Tensor::max_pool`] in its input, from that of its result.
+    pub fn backward(&self, grad: &Tensor) -> Result<Tensor> {
+        const OP: &str = "max_pool_backward";
+        grad.check_device(OP, &self.places)?;
+        grad.check_float(OP)?;
+        if grad.shape() != self.places.shape() {
+            return Err(Error::shapes(OP, grad.shape(), self.places.shape()));
+        }
+        grad.backend().max_pool_places_backward(grad, &self.places, self.input, &self.pool)
+    }
+
+    /// The flat indices in the spatial plane, `int64`.
+    pub fn indices(&self) -> Result<Tensor> {
+        self.places.backend().max_pool_index(&self.places, self.input, &self.pool)
+    }
+}
+
 impl Tensor {
     /// The largest element of each window, and its flat index in the spatial plane (`int64`); NaN wins.
     ///
@@ -25,7 +51,48 @@ impl Tensor {
     /// # Ok(()) }
     /// ```
     pub fn max_pool2d(&self, pool: impl Into<Pool>) -> Result<Tensor> {
-        self.images("max_pool2d", |x| Ok(x.max_pool_with_indices(pool)?.0))
+        self.images("max_pool2d", |x| x.max_pool(pool))
+    }
+
+    /// The largest element of each window of `[n, c, spatial…]`; NaN wins.
+    pub fn max_pool(&self, pool: impl Into<Pool>) -> Result<Tensor> {
+        let pool = pool.into();
+        self.check_float("max_pool")?;
+        pool.output_shape("max_pool", self.shape())?;
+        Ok(self.backend().max_pool_places(self, &pool, false)?.0)
+    }
+
+    /// As [`max_pool`](Self::max_pool), with what its gradient needs, which is smaller than indices.
+    pub fn max_pool_places(&self, pool: impl Into<Pool>) -> Result<(Tensor, MaxPlaces)> {
+        let pool = pool.into();
+        self.check_float("max_pool")?;
+        pool.output_shape("max_pool", self.shape())?;
+        let (y, places) = self.backend().max_pool_places(self, &pool, true)?;
+        let places = places.expect("a backend gives the places that it is asked for");
+        Ok((y, MaxPlaces { places, input: self.shape(), pool }))
+    }
+
+    /// The largest elements of windows that divide each spatial dim into `output` nearly equal parts, and their flat indices
+    /// in the spatial plane (`int64`); NaN wins. Window `i` of `k` runs from `⌊i·size/k⌋` to `⌈(i+1)·size/k⌉`.
+    ///
+    /// # Shapes
+    /// - `self`: `[n, c, spatial…]`, results: `[n, c, output…]`
+    pub fn adaptive_max_pool_with_indices(&self, output: impl Into<Spatial>) -> Result<(Tensor, Tensor)> {
+        let output = self.adaptive_shape("adaptive_max_pool", output.into())?;
+        self.backend().adaptive_max_pool(self, output)
+    }
+
+    /// The largest elements of `output` nearly equal windows of `[n, c, l]` or `[c, l]`; NaN wins.
+    pub fn adaptive_max_pool1d(&self, output: usize) -> Result<Tensor> {
+        let (x, single) = self.batched("adaptive_max_pool1d", 3)?;
+        let y = x.adaptive_max_pool_with_indices(output)?.0;
+        if single { y.squeeze(0) } else { Ok(y) }
+    }
+
+    /// The largest elements of windows that divide each spatial dim into `output` nearly equal parts, of `[n, c, h, w]` or
+    /// `[c, h, w]`; NaN wins.
+    pub fn adaptive_max_pool2d(&self, output: impl Into<Spatial>) -> Result<Tensor> {
+        self.images("adaptive_max_pool2d", |x| Ok(x.adaptive_max_pool_with_indices(output)?.0))
     }
 
     /// The mean of each window of `[n, c, h, w]` or `[c, h, w]`.
@@ -41,6 +108,7 @@ impl Tensor {
             return Err(Error::argument("avg_pool", "an average has no dilation"));
         }
         pool.output_shape("avg_pool", self.shape())?;
+        check_divisor("avg_pool", &pool)?;
         self.backend().avg_pool(self, &pool)
     }
 
@@ -52,19 +120,21 @@ impl Tensor {
     /// Means that divide each spatial dim into `output` nearly equal windows: window `i` of `k` runs from
     /// `⌊i·size/k⌋` to `⌈(i+1)·size/k⌉`.
     pub fn adaptive_avg_pool(&self, output: impl Into<Spatial>) -> Result<Tensor> {
-        const OP: &str = "adaptive_avg_pool";
-        self.check_float(OP)?;
+        let output = self.adaptive_shape("adaptive_avg_pool", output.into())?;
+        self.backend().adaptive_avg_pool(self, output)
+    }
+
+    /// The shape of an adaptive pooling to `output` windows along each spatial dim.
+    fn adaptive_shape(&self, op: &'static str, output: Spatial) -> Result<Shape> {
+        self.check_float(op)?;
         let spatial = self.rank().saturating_sub(2);
         if !(1..=3).contains(&spatial) || self.dims()[2..].contains(&0) {
-            return Err(Error::shape(
-                OP,
-                self.shape(),
-                "expected [n, c, spatial…] with elements in every plane",
-            ));
+            let expected = "expected [n, c, spatial…] with elements in every plane";
+            return Err(Error::shape(op, self.shape(), expected));
         }
         let mut dims = self.dims().to_vec();
-        dims[2..].copy_from_slice(&output.into().0[..spatial]);
-        self.backend().adaptive_avg_pool(self, Shape::from(dims).checked(OP)?)
+        dims[2..].copy_from_slice(&output.0[..spatial]);
+        Shape::from(dims).checked(op)
     }
 
     /// The gradient of [`max_pool_with_indices`](Self::max_pool_with_indices) for an input of shape `input`, from that of
@@ -92,6 +162,7 @@ impl Tensor {
     /// The gradient of [`avg_pool`](Self::avg_pool) for an input of shape `input`, from that of its result, `self`.
     pub fn avg_pool_backward(&self, input: impl Into<Shape>, pool: impl Into<Pool>) -> Result<Tensor> {
         let (input, pool) = (input.into(), pool.into());
+        check_divisor("avg_pool_backward", &pool)?;
         let expected = pool.output_shape("avg_pool_backward", input)?;
         if expected != self.shape() {
             return Err(Error::shapes("avg_pool_backward", self.shape(), expected));
@@ -117,5 +188,13 @@ impl Tensor {
         let (x, single) = self.batched(op, 4)?;
         let y = f(&x)?;
         if single { y.squeeze(0) } else { Ok(y) }
+    }
+}
+
+/// Errors if an average would be divided by 0.
+fn check_divisor(op: &'static str, pool: &Pool) -> Result<()> {
+    match pool.divisor_override {
+        Some(0) => Err(Error::argument(op, "divisor_override is not 0")),
+        _ => Ok(()),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::cases::{moderate, views};
 use super::{FLOATS, Report, Tolerance, epsilon, host, upload};
-use crate::backend::{AdamStep, SgdStep};
+use crate::backend::{AdamStep, CrossEntropy, Reduction, SgdStep};
 use crate::{DType, Device, Result, Tensor, composed};
 
 /// Two ways to sum up to `n` terms of order 1; 16-bit intermediates of the composed form are rounded a few times more.
@@ -51,6 +51,36 @@ pub fn check_softmax(device: &Device) {
     });
 }
 
+/// Cross-entropy and its gradient, with every option, of rows and of planes.
+pub fn check_cross_entropy(device: &Device) {
+    Report::of("cross_entropy", |report| {
+        let backend = device.backend();
+        for dtype in FLOATS {
+            for dims in [vec![1, 1], vec![9, 5], vec![3, 200], vec![2, 7, 3, 11], vec![0, 3]] {
+                let classes = dims[1];
+                let x = upload(device, dtype, &dims, &moderate(dims.iter().product(), dtype, 1))?;
+                let weight = upload(device, dtype, &dims[1..2], &moderate(classes, dtype, 2))?.abs()?;
+                let places: Vec<usize> = [&dims[..1], &dims[2..]].concat();
+                let class = |i| if i % 4 == 3 { -100 } else { (i * 7 % classes) as i64 };
+                let target: Vec<i64> = (0..places.iter().product()).map(class).collect();
+                let target = Tensor::from_slice(&target, places, device)?;
+                for reduction in [Reduction::None, Reduction::Mean, Reduction::Sum] {
+                    for (weight, label_smoothing) in [(None, 0.0), (Some(&weight), 0.0), (Some(&weight), 0.2)]
+                    {
+                        let options = CrossEntropy { weight, ignore_index: -100, label_smoothing, reduction };
+                        let label = || format!("cross_entropy of {dtype}, {dims:?}, {options:?}");
+                        let (loss, dx) = backend.cross_entropy(&x, &target, &options, true)?;
+                        let (expected, d) = composed::cross_entropy(&x, &target, &options, true)?;
+                        let pairs = [(loss, expected)].into_iter().chain(dx.zip(d));
+                        compare(report, label, dims.iter().product(), pairs)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
 /// Layer and batch normalisation, forward and backward, with and without parameters.
 pub fn check_norms(device: &Device) {
     Report::of("norm", |report| {
@@ -90,6 +120,10 @@ pub fn check_norms(device: &Device) {
                 let (mean, rstd) = (e.0.clone(), e.1.add_scalar(1e-2)?.rsqrt()?);
                 compare(report, label, x.numel(), [(stats.0, e.0), (stats.1, e.1)])?;
                 for (w, b) in [(Some(&w), Some(&b)), (None, None)] {
+                    let y = backend.batch_norm_training(x, w, b, 1e-2)?;
+                    let e = composed::batch_norm_training(x, w, b, 1e-2)?;
+                    let pairs = [(y.0, e.0), (y.1, e.1), (y.2, e.2), (y.3, e.3)];
+                    compare(report, label, x.numel(), pairs)?;
                     let y = backend.batch_norm_apply(x, &mean, &rstd, w, b)?;
                     let e = composed::batch_norm_apply(x, &mean, &rstd, w, b)?;
                     compare(report, label, 1, [(y, e)])?;

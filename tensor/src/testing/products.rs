@@ -2,7 +2,7 @@
 
 use super::cases::{moderate, places, position, views};
 use super::{FLOATS, Report, Tolerance, epsilon, host, upload};
-use crate::{Conv, DType, Device, Pool, Result, Tensor};
+use crate::{Conv, DType, Device, Pool, Result, Tensor, composed};
 
 /// A sum of `k` products of numbers up to 2, in any order, then rounded.
 fn sum_of(k: usize, dtype: DType) -> Tolerance {
@@ -167,6 +167,15 @@ pub fn check_pool(device: &Device) {
             let forward = dot(&g, &y)?;
             report.check((backward - forward).abs() <= allowed, || label("max_pool_backward"));
 
+            let (values_too, held) = backend.max_pool_places(&x, &pool, true)?;
+            report.same(|| label("max_pool_places"), &values_too, &y)?;
+            let held = held.expect("places were asked for");
+            let decoded = backend.max_pool_index(&held, x.shape(), &pool)?;
+            report.same(|| label("max_pool_index"), &decoded, &index)?;
+            let back = backend.max_pool_places_backward(&g, &held, x.shape(), &pool)?;
+            let expected = backend.max_pool_backward(&g, &index, x.shape())?;
+            report.same(|| label("max_pool_places_backward"), &back, &expected)?;
+
             let y = backend.avg_pool(&x, &pool)?;
             if pool.count_include_pad && !pool.ceil_mode {
                 let size = (pool.kernel[0] * pool.kernel[1]) as f64;
@@ -179,6 +188,10 @@ pub fn check_pool(device: &Device) {
             report.check((backward - dot(&g, &y)?).abs() <= allowed, || label("avg_pool_backward"));
 
             let small = [2, 3, 3, 4].into();
+            let (y, index) = backend.adaptive_max_pool(&x, small)?;
+            let (expected, indices) = composed::adaptive_max_pool(&x, small)?;
+            report.same(|| label("adaptive_max_pool"), &y, &expected)?;
+            report.same(|| label("index of adaptive_max_pool"), &index, &indices)?;
             let y = backend.adaptive_avg_pool(&x, small)?;
             let g = upload(device, dtype, small.dims(), &moderate(small.numel(), dtype, 8))?;
             let backward = dot(&backend.adaptive_avg_pool_backward(&g, x.shape())?, &x)?;

@@ -13,11 +13,12 @@ pub(super) fn lookup(name: &str) -> Option<Op> {
         "conv_transpose1d" | "conv_transpose2d" | "conv_transpose3d" => |i, a| {
             i.x().conv_transpose(i.get("weight"), i.opt("bias"), &conv(a)?, spatial(a, "output_padding")?)
         };
-        "avg_pool1d" | "avg_pool2d" | "avg_pool3d" => |i, a| match a.get("divisor") {
-            None if a.ints("kernel").len() == 2 => Ok(i.x().avg_pool2d(pool(a)?)?),
-            None => planes(i.x(), a.ints("kernel").len(), |x| Ok(x.avg_pool(pool(a)?)?)),
-            Some(_) => Err(Failure::NotCovered("avg_pool divisor".into())),
+        "avg_pool1d" | "avg_pool2d" | "avg_pool3d" => |i, a| match a.ints("kernel").len() {
+            2 => Ok(i.x().avg_pool2d(pool(a)?)?),
+            dims => planes(i.x(), dims, |x| Ok(x.avg_pool(pool(a)?)?)),
         };
+        "adaptive_max_pool1d" => |i, a| i.x().adaptive_max_pool1d(spatial(a, "output_size")?[0]);
+        "adaptive_max_pool2d" => |i, a| i.x().adaptive_max_pool2d(spatial(a, "output_size")?);
         "adaptive_avg_pool2d" => |i, a| i.x().adaptive_avg_pool2d(spatial(a, "output_size")?);
         "adaptive_avg_pool1d" | "adaptive_avg_pool3d" => |i, a| {
             let dims = a.ints("output_size").len();
@@ -91,5 +92,9 @@ fn pool(args: &Args) -> Result<Pool, Failure> {
         .padding(spatial(args, "padding")?);
     let dilation = if args.get("dilation").is_some() { spatial(args, "dilation")? } else { [1; 3] };
     let include = args.get("count_include_pad").is_none() || args.bool("count_include_pad");
-    Ok(pool.dilation(dilation).ceil_mode(args.bool("ceil_mode")).count_include_pad(include))
+    let pool = pool.dilation(dilation).ceil_mode(args.bool("ceil_mode")).count_include_pad(include);
+    Ok(match args.get("divisor") {
+        Some(_) => pool.divisor_override(usize::try_from(args.int("divisor"))?),
+        None => pool,
+    })
 }

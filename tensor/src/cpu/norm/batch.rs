@@ -11,6 +11,7 @@ use crate::cpu::walk::GRAIN;
 use crate::cpu::wide::{Wide, Widened};
 use crate::op::Real;
 use crate::{DType, Result, Scalar, Tensor, composed, match_float};
+use std::ops::Range;
 
 /// Elements of a plane below which the composed form is taken.
 const SMALL: usize = 16;
@@ -33,7 +34,7 @@ impl Planes {
     }
 
     /// The channel and the place of piece `i`, of those in memory order.
-    fn piece(&self, i: usize) -> (usize, std::ops::Range<usize>) {
+    fn piece(&self, i: usize) -> (usize, Range<usize>) {
         let (plane, piece) = (i / self.pieces, i % self.pieces);
         let (start, end) = (piece * LEAF, self.size.min((piece + 1) * LEAF));
         (plane % self.c, plane * self.size + start..plane * self.size + end)
@@ -48,11 +49,22 @@ impl Planes {
         (GRAIN / self.size.min(LEAF)).max(1)
     }
 
+    /// The places of the pieces of a channel, in memory order.
+    fn channel(&self, k: usize) -> impl Iterator<Item = Range<usize>> {
+        let (planes, pieces) = (*self, self.pieces);
+        (0..self.n * pieces).map(move |i| planes.piece((i / pieces * planes.c + k) * pieces + i % pieces).1)
+    }
+
+    /// Calls `f` with each channel, in parallel.
+    fn each_channel(&self, f: impl Fn(usize) + Sync) {
+        let per_task = (GRAIN / (self.n * self.size)).max(1);
+        parallel_for(self.c.div_ceil(per_task), |task| {
+            (task * per_task..self.c.min((task + 1) * per_task)).for_each(&f);
+        });
+    }
+
     /// A share for each piece, in memory order, computed in parallel.
-    fn shares<S: Copy + Default + Send>(
-        &self,
-        f: impl Fn(usize, std::ops::Range<usize>) -> S + Sync,
-    ) -> Vec<S> {
+    fn shares<S: Copy + Default + Send>(&self, f: impl Fn(usize, Range<usize>) -> S + Sync) -> Vec<S> {
         let mut shares = vec![S::default(); self.count()];
         let per_task = self.per_task();
         parallel_chunks_mut(&mut shares, per_task, |task, shares| {
@@ -73,6 +85,49 @@ impl Planes {
         }
         totals
     }
+}
+
+/// Channels from which on a task takes whole channels, one pass after the other while they are in the cache.
+const MANY: usize = 8;
+
+/// Normalised by the batch's own statistics: `(y, mean, biased variance, rstd)`.
+pub(crate) fn batch_norm_training(
+    x: &Tensor,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    eps: f64,
+) -> Result<(Tensor, Tensor, Tensor, Tensor)> {
+    let Some(planes) = Planes::new(x).filter(|planes| planes.c >= MANY) else {
+        return composed::batch_norm_training(x, weight, bias, eps);
+    };
+    let (x, isa, c) = (contiguous(x)?, isa(), planes.c);
+    match_float!("batch_norm", x.dtype(), T => {
+        type A = <T as Wide>::Acc;
+        let (w, b) = (parameter::<A>(weight, c, 1.0)?, parameter::<A>(bias, c, 0.0)?);
+        let mut stats = vec![[A::default(); 3]; c];
+        let y = filled_shape::<T>(x.shape(), |y| {
+            let (x, y, stats) = (elements::<T>(&x), SharedMut::new(y), SharedMut::new(&mut stats));
+            planes.each_channel(|k| {
+                let (mut input, mut output) = (Widened::<T>::new(), Widened::<T>::new());
+                let moments = planes.channel(k).map(|at| Moments::of(isa, input.view(&x[at])));
+                let moments = moments.fold(Moments::default(), Moments::merge);
+                let (mean, var) = (A::from_f64(moments.mean), moments.variance());
+                let rstd = A::from_f64((var + eps).sqrt().recip());
+                for at in planes.channel(k) {
+                    let x = input.view(&x[at.clone()]);
+                    // SAFETY: each channel belongs to one task.
+                    output.write(unsafe { y.slice(at) }, |y| {
+                        kernels::normalise(isa, x, mean, rstd, w[k], b[k], y);
+                    });
+                }
+                // SAFETY: as above.
+                unsafe { stats.slice(k..k + 1) }.fill([mean, A::from_f64(var), rstd]);
+            });
+            Ok(())
+        })?;
+        let each = |i: usize| tensor_of(c, &stats.iter().map(|s| s[i]).collect::<Vec<A>>());
+        Ok((y, each(0)?, each(1)?, each(2)?))
+    })
 }
 
 /// Mean and biased variance of each channel.
@@ -147,30 +202,45 @@ pub(crate) fn batch_norm_backward(
         let (mean, rstd) = (parameter::<A>(Some(mean), c, 0.0)?, parameter::<A>(Some(rstd), c, 1.0)?);
         let w = parameter::<A>(weight, c, 1.0)?;
         let (g, data) = (elements::<T>(&grad), elements::<T>(&x));
-        let shares = planes.shares(|k, at| {
+        let sums = |k: usize, at: Range<usize>| {
             let (mut wide_g, mut wide_x) = (Widened::<T>::new(), Widened::<T>::new());
             let (g, x) = (wide_g.view(&g[at.clone()]), wide_x.view(&data[at]));
             kernels::channel_sums(isa, g, x, mean[k], rstd[k])
-        });
-        // (Σ g, Σ g · z) of each channel.
-        let totals = planes.totals(&shares, |a: [f64; 2], b| [a[0] + b[0], a[1] + b[1]]);
+        };
+        let add = |a: [f64; 2], b: [f64; 2]| [a[0] + b[0], a[1] + b[1]];
         let count = if training { (planes.n * planes.size) as f64 } else { f64::INFINITY };
+        let write = |k: usize, total: [f64; 2], at: Range<usize>, dx: &SharedMut<T>| {
+            let mut wide: [Widened<T>; 3] = std::array::from_fn(|_| Widened::new());
+            let [wide_g, wide_x, wide_dx] = &mut wide;
+            let (g, x) = (wide_g.view(&g[at.clone()]), wide_x.view(&data[at.clone()]));
+            // The means of h = g · w and of h · z; the statistics are constants outside of training.
+            let [h, hz] = total.map(|t| A::from_f64(t / count) * w[k]);
+            // SAFETY: each piece belongs to one task.
+            wide_dx.write(unsafe { dx.slice(at) }, |dx| match training {
+                true => kernels::channel_backward(isa, g, x, mean[k], rstd[k], w[k], h, hz, dx),
+                false => kernels::normalise(isa, g, A::zero(), w[k], rstd[k], A::zero(), dx),
+            });
+        };
+        // (Σ g, Σ g · z) of each channel.
+        let mut totals = vec![[0.0; 2]; c];
         let dx = filled_shape::<T>(x.shape(), |dx| {
             let dx = SharedMut::new(dx);
+            if c >= MANY {
+                let totals = SharedMut::new(&mut totals);
+                planes.each_channel(|k| {
+                    let total = planes.channel(k).map(|at| sums(k, at)).fold([0.0; 2], add);
+                    planes.channel(k).for_each(|at| write(k, total, at, &dx));
+                    // SAFETY: each channel belongs to one task.
+                    unsafe { totals.slice(k..k + 1) }.fill(total);
+                });
+                return Ok(());
+            }
+            totals = planes.totals(&planes.shares(sums), add);
             let (pieces, per_task) = (planes.count(), planes.per_task());
             parallel_for(pieces.div_ceil(per_task), |task| {
-                let mut wide: [Widened<T>; 3] = std::array::from_fn(|_| Widened::new());
-                let [wide_g, wide_x, wide_dx] = &mut wide;
                 for i in task * per_task..pieces.min((task + 1) * per_task) {
                     let (k, at) = planes.piece(i);
-                    let (g, x) = (wide_g.view(&g[at.clone()]), wide_x.view(&data[at.clone()]));
-                    // The means of h = g · w and of h · z; the statistics are constants outside of training.
-                    let [h, hz] = totals[k].map(|t| A::from_f64(t / count) * w[k]);
-                    // SAFETY: each piece belongs to one task.
-                    wide_dx.write(unsafe { dx.slice(at) }, |dx| match training {
-                        true => kernels::channel_backward(isa, g, x, mean[k], rstd[k], w[k], h, hz, dx),
-                        false => kernels::normalise(isa, g, A::zero(), w[k], rstd[k], A::zero(), dx),
-                    });
+                    write(k, totals[k], at, &dx);
                 }
             });
             Ok(())

@@ -9,7 +9,7 @@ mod layer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use batch::{batch_norm_apply, batch_norm_backward, batch_norm_stats};
+pub(crate) use batch::{batch_norm_apply, batch_norm_backward, batch_norm_stats, batch_norm_training};
 pub(crate) use layer::{layer_norm, layer_norm_backward};
 
 use crate::cpu::isa::Isa;

@@ -65,7 +65,15 @@ fn fused_layer_norm_equals_the_composed_one() -> Result<()> {
 
 #[test]
 fn fused_batch_norm_equals_the_composed_one() -> Result<()> {
-    for shape in [vec![5, 3], vec![2, 3, 4, 4], vec![3, 2, 70, 61], vec![1, 1, 17], vec![0, 2, 5, 5]] {
+    for shape in [
+        vec![5, 3],
+        vec![2, 3, 4, 4],
+        vec![3, 9, 5, 7],
+        vec![2, 8, 70, 61],
+        vec![3, 2, 70, 61],
+        vec![1, 1, 17],
+        vec![0, 2, 5, 5],
+    ] {
         for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
             let (x, g) = (normal(1, &shape)?.to_dtype(dtype)?, normal(2, &shape)?.to_dtype(dtype)?);
             let c = &shape[1..2];
@@ -77,6 +85,13 @@ fn fused_batch_norm_equals_the_composed_one() -> Result<()> {
                 Ok(vec![mean, var])
             })?;
             let rstd = var.add_scalar(1e-5)?.rsqrt()?;
+            for (w, b) in [(Some(&w), Some(&b)), (None, None)] {
+                let y = composed::batch_norm_apply(&x, &mean, &rstd, w, b)?;
+                same(&label, tolerance(dtype), &[y, mean.clone(), var.clone(), rstd.clone()], || {
+                    let (y, mean, var, rstd) = batch_norm_training(&x, w, b, 1e-5)?;
+                    Ok(vec![y, mean, var, rstd])
+                })?;
+            }
             for (w, b) in [(Some(&w), Some(&b)), (None, None)] {
                 let y = composed::batch_norm_apply(&x, &mean, &rstd, w, b)?;
                 same(&label, tolerance(dtype), &[y], || Ok(vec![batch_norm_apply(&x, &mean, &rstd, w, b)?]))?;

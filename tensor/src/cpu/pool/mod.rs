@@ -9,12 +9,14 @@ mod tests;
 mod windows;
 
 use crate::cpu::copy;
-use crate::cpu::gemm::{GemmElement, Scalar as Sum};
 use crate::cpu::isa::isa;
 use crate::cpu::storage::{elements, filled_shape};
 use crate::cpu::threads::{SharedMut, parallel_for};
-use crate::{Pool, Result, Shape, Tensor, match_float};
-use max::MaxPool;
+use crate::cpu::vectors::Vectorised;
+use crate::cpu::wide::{Wide, Widened};
+use crate::op::Real;
+use crate::{DType, Pool, Result, Shape, Tensor, match_float};
+use max::{Codes, Indices, MaxPool, Place, Plane, Targets};
 use windows::{Axis, adaptive, plane, sliding};
 
 /// Values per task.
@@ -46,70 +48,152 @@ unsafe fn part<'a, T>(shared: &'a SharedMut<T>, plane: usize, size: usize) -> &'
     unsafe { shared.slice(plane * size..(plane + 1) * size) }
 }
 
+/// The largest of each window and, if asked for, its place.
+fn largest<P: Place>(
+    x: &Tensor,
+    shape: Shape,
+    pool: &MaxPool,
+    placed: bool,
+) -> Result<(Tensor, Option<Tensor>)> {
+    let (x, isa) = (contiguous(x)?, isa());
+    let (from, to) = (volume(x.shape()), volume(shape));
+    let fill = |places: Option<SharedMut<P>>| {
+        match_float!("max_pool", x.dtype(), T => filled_shape::<T>(shape, |y| {
+            type A = <T as Wide>::Acc;
+            let (x, y) = (elements::<T>(&x), SharedMut::new(y));
+            over_planes(shape, from, |planes| {
+                let (mut wide_x, mut wide_y) = (Widened::<T>::new(), Widened::<T>::new());
+                let mut codes = vec![A::default(); if places.is_some() { to } else { 0 }];
+                let mut phases = vec![];
+                for i in planes {
+                    let x = wide_x.view(&x[i * from..][..from]);
+                    // SAFETY: each plane belongs to one task.
+                    wide_y.write(unsafe { part(&y, i, to) }, |y| {
+                        let codes = places.is_some().then_some(codes.as_mut_slice());
+                        A::vectorised(isa, Plane { pool, x, y, codes, phases: &mut phases });
+                    });
+                    if let Some(places) = &places {
+                        // SAFETY: as above.
+                        P::keep(pool, &codes, unsafe { part(places, i, to) });
+                    }
+                }
+            });
+            Ok(())
+        }))
+    };
+    if !placed {
+        return Ok((fill(None)?, None));
+    }
+    let mut y = None;
+    let places = filled_shape::<P>(shape, |places| {
+        y = Some(fill(Some(SharedMut::new(places)))?);
+        Ok(())
+    })?;
+    Ok((y.expect("filling the places fills the values"), Some(places)))
+}
+
+/// As [`largest`], with the indices in the plane.
+fn indexed(x: &Tensor, shape: Shape, axes: &[Axis; 3]) -> Result<(Tensor, Tensor)> {
+    let (y, index) = largest::<i64>(x, shape, &MaxPool::new(axes), true)?;
+    Ok((y, index.expect("it was asked for")))
+}
+
 /// The largest of each window and its index in the plane.
 pub(crate) fn max_pool(x: &Tensor, pool: &Pool) -> Result<(Tensor, Tensor)> {
     let shape = pool.output_shape("max_pool", x.shape())?;
+    indexed(x, shape, &sliding(x.shape(), shape, pool))
+}
+
+/// The largest of nearly equal parts and its index in the plane.
+pub(crate) fn adaptive_max_pool(x: &Tensor, output: Shape) -> Result<(Tensor, Tensor)> {
+    indexed(x, output, &adaptive(x.shape(), output))
+}
+
+/// The largest of each window and, if asked for, its place: a code of one byte where that holds it, else the index.
+pub(crate) fn max_pool_places(x: &Tensor, pool: &Pool, places: bool) -> Result<(Tensor, Option<Tensor>)> {
+    let shape = pool.output_shape("max_pool", x.shape())?;
     let axes = sliding(x.shape(), shape, pool);
-    let pooling = MaxPool::new(&axes, isa());
-    let x = contiguous(x)?;
-    let (from, to) = (volume(x.shape()), volume(shape));
-    let mut y = None;
-    let index = filled_shape::<i64>(shape, |index| {
-        y = Some(match_float!("max_pool", x.dtype(), T => filled_shape::<T>(shape, |y| {
-            let (x, y, index) = (elements::<T>(&x), SharedMut::new(y), SharedMut::new(index));
-            over_planes(shape, from, |planes| for i in planes {
-                // SAFETY: each plane belongs to one task.
-                let (y, index) = unsafe { (part(&y, i, to), part(&index, i, to)) };
-                pooling.plane(&x[i * from..][..from], y, index);
-            });
-            Ok(())
-        }))?);
+    let pooling = MaxPool::new(&axes);
+    match pooling.full && pooling.codes() <= 256 {
+        true => largest::<u8>(x, shape, &pooling, places),
+        false => largest::<i64>(x, shape, &pooling, places),
+    }
+}
+
+/// The indices that the places given by [`max_pool_places`] stand for.
+pub(crate) fn max_pool_index(places: &Tensor, input: Shape, pool: &Pool) -> Result<Tensor> {
+    if places.dtype() == DType::I64 {
+        return Ok(places.clone());
+    }
+    let (places, size) = (contiguous(places)?, volume(places.shape()));
+    let axes = sliding(input, places.shape(), pool);
+    let codes = Codes { pool: MaxPool::new(&axes), codes: elements::<u8>(&places), size };
+    filled_shape::<i64>(places.shape(), |index| {
+        let planes = index.chunks_exact_mut(size.max(1)).enumerate();
+        planes.for_each(|(plane, index)| codes.each(plane, |out, at| index[out] = at as i64));
         Ok(())
-    })?;
-    Ok((y.expect("filling the index fills the values"), index))
+    })
 }
 
 /// Adds each gradient to the place that was the largest.
-pub(crate) fn max_pool_backward(grad: &Tensor, index: &Tensor, input: Shape) -> Result<Tensor> {
-    let (grad, index) = (contiguous(grad)?, contiguous(index)?);
+fn scatter(grad: &Tensor, input: Shape, targets: &impl Targets) -> Result<Tensor> {
+    let grad = contiguous(grad)?;
     let (to, from) = (volume(input), volume(grad.shape()));
     match_float!("max_pool_backward", grad.dtype(), T => filled_shape::<T>(input, |dx| {
-        let (grad, index, dx) = (elements::<T>(&grad), elements::<i64>(&index), SharedMut::new(dx));
         if to == 0 {
             return Ok(());
         }
+        let (grad, dx) = (elements::<T>(&grad), SharedMut::new(dx));
         over_planes(input, to, |planes| {
-            let mut sums = vec![<T as GemmElement>::Acc::ZERO; if T::NATIVE { 0 } else { to }];
+            let (mut wide_g, mut wide_dx) = (Widened::<T>::new(), Widened::<T>::new());
             for i in planes {
+                let g = wide_g.view(&grad[i * from..][..from]);
                 // SAFETY: each plane belongs to one task.
-                let dx = unsafe { part(&dx, i, to) };
-                let places = grad[i * from..][..from].iter().zip(&index[i * from..]);
-                if T::NATIVE {
-                    dx.fill(T::default());
-                    places.for_each(|(g, at)| dx[*at as usize] = T::narrow(dx[*at as usize].widen().plus(g.widen())));
-                } else {
-                    sums.fill(<T as GemmElement>::Acc::ZERO);
-                    places.for_each(|(g, at)| sums[*at as usize] = sums[*at as usize].plus(g.widen()));
-                    dx.iter_mut().zip(&sums).for_each(|(dx, sum)| *dx = T::narrow(*sum));
-                }
+                wide_dx.write(unsafe { part(&dx, i, to) }, |dx| {
+                    dx.fill(<T as Wide>::Acc::zero());
+                    targets.each(i, |out, at| dx[at] = dx[at] + g[out]);
+                });
             }
         });
         Ok(())
     }))
 }
 
+/// Adds each gradient to the place that was the largest.
+pub(crate) fn max_pool_backward(grad: &Tensor, index: &Tensor, input: Shape) -> Result<Tensor> {
+    let index = contiguous(index)?;
+    scatter(grad, input, &Indices { index: elements::<i64>(&index), size: volume(grad.shape()) })
+}
+
+/// As [`max_pool_backward`], with the places given by [`max_pool_places`].
+pub(crate) fn max_pool_places_backward(
+    grad: &Tensor,
+    places: &Tensor,
+    input: Shape,
+    pool: &Pool,
+) -> Result<Tensor> {
+    if places.dtype() == DType::I64 {
+        return max_pool_backward(grad, places, input);
+    }
+    let places = contiguous(places)?;
+    let axes = sliding(input, grad.shape(), pool);
+    let codes = elements::<u8>(&places);
+    scatter(grad, input, &Codes { pool: MaxPool::new(&axes), codes, size: volume(grad.shape()) })
+}
+
 /// The means of windows.
 fn average(x: &Tensor, shape: Shape, axes: &[Axis; 3]) -> Result<Tensor> {
-    let x = contiguous(x)?;
+    let (x, isa) = (contiguous(x)?, isa());
     let (from, to) = (volume(x.shape()), volume(shape));
     match_float!("avg_pool", x.dtype(), T => filled_shape::<T>(shape, |y| {
         let (x, y) = (elements::<T>(&x), SharedMut::new(y));
         over_planes(shape, from, |planes| {
-            let mut columns = vec![<T as GemmElement>::Acc::ZERO; axes[2].size];
+            let (mut wide_x, mut wide_y) = (Widened::<T>::new(), Widened::<T>::new());
+            let mut columns = vec![<T as Wide>::Acc::default(); axes[2].size];
             for i in planes {
+                let x = wide_x.view(&x[i * from..][..from]);
                 // SAFETY: each plane belongs to one task.
-                let y = unsafe { part(&y, i, to) };
-                average::average(axes, &x[i * from..][..from], &mut columns, y);
+                wide_y.write(unsafe { part(&y, i, to) }, |y| average::average(isa, axes, x, &mut columns, y));
             }
         });
         Ok(())
@@ -118,19 +202,20 @@ fn average(x: &Tensor, shape: Shape, axes: &[Axis; 3]) -> Result<Tensor> {
 
 /// The gradient of [`average`].
 fn spread(grad: &Tensor, input: Shape, axes: &[Axis; 3]) -> Result<Tensor> {
-    let grad = contiguous(grad)?;
+    let (grad, isa) = (contiguous(grad)?, isa());
     let (to, from) = (volume(input), volume(grad.shape()));
     match_float!("avg_pool_backward", grad.dtype(), T => filled_shape::<T>(input, |dx| {
         let (grad, dx) = (elements::<T>(&grad), SharedMut::new(dx));
         over_planes(input, to, |planes| {
-            let mut row = vec![<T as GemmElement>::Acc::ZERO; axes[2].size];
-            let mut sums = vec![<T as GemmElement>::Acc::ZERO; to];
+            let (mut wide_g, mut wide_dx) = (Widened::<T>::new(), Widened::<T>::new());
+            let mut row = vec![<T as Wide>::Acc::default(); axes[2].size];
             for i in planes {
-                sums.fill(<T as GemmElement>::Acc::ZERO);
-                average::spread(axes, &grad[i * from..][..from], &mut row, &mut sums);
+                let g = wide_g.view(&grad[i * from..][..from]);
                 // SAFETY: each plane belongs to one task.
-                let dx = unsafe { part(&dx, i, to) };
-                dx.iter_mut().zip(&sums).for_each(|(dx, sum)| *dx = T::narrow(*sum));
+                wide_dx.write(unsafe { part(&dx, i, to) }, |dx| {
+                    dx.fill(<T as Wide>::Acc::zero());
+                    average::spread(isa, axes, g, &mut row, dx);
+                });
             }
         });
         Ok(())

@@ -47,6 +47,7 @@ fn cases(generator: &mut Generator) -> Vec<(Vec<usize>, Pool)> {
             dilation,
             ceil_mode: coins[0] == 1,
             count_include_pad: coins[1] == 1,
+            divisor_override: (coins[2] == 1).then_some(5),
         };
         let x = [&[2, 3], &size[..spatial]].concat();
         if pool.output_shape("pool", Shape::from(x.clone())).is_ok() {
@@ -88,12 +89,69 @@ fn maxima_and_their_places_are_those_of_the_definition() -> Result<()> {
                 let (got, at) = with_isa(isa, || max_pool(&x, &pool))?;
                 assert_eq!(bits(&got)?, bits(&y)?, "{shape:?} {pool:?} {dtype} {isa}");
                 assert_eq!(at.to_vec::<i64>()?, index.to_vec::<i64>()?, "{shape:?} {pool:?} {dtype} {isa}");
+                let alone = with_isa(isa, || max_pool_places(&x, &pool, false))?.0;
+                assert_eq!(bits(&alone)?, bits(&y)?, "values of {shape:?} {pool:?} {dtype} {isa}");
+                let (got, places) = with_isa(isa, || max_pool_places(&x, &pool, true))?;
+                let places = places.expect("they were asked for");
+                assert_eq!(bits(&got)?, bits(&y)?, "{shape:?} {pool:?} {dtype} {isa}");
+                let decoded = max_pool_index(&places, x.shape(), &pool)?;
+                assert_eq!(
+                    decoded.to_vec::<i64>()?,
+                    index.to_vec::<i64>()?,
+                    "{shape:?} {pool:?} {dtype} {isa}"
+                );
+                let back = max_pool_places_backward(&grad, &places, x.shape(), &pool)?;
+                assert_eq!(bits(&back)?, bits(&dx)?, "{shape:?} {pool:?} {dtype} {isa}");
             }
             assert_eq!(
                 bits(&max_pool_backward(&grad, &index, x.shape())?)?,
                 bits(&dx)?,
                 "{shape:?} {pool:?}"
             );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn windows_of_more_than_256_elements_have_places_too() -> Result<()> {
+    let mut generator = Generator::new(4);
+    let x = random([2, 3, 40, 50], true, &mut generator)?;
+    let pool = Pool::from([16, 17]).stride([5, 4]);
+    let (y, places) = max_pool_places(&x, &pool, true)?;
+    let places = places.expect("they were asked for");
+    let (expected, index) = naive::max_pool(&x, &pool)?;
+    assert_eq!(bits(&y)?, bits(&expected)?);
+    assert_eq!(max_pool_index(&places, x.shape(), &pool)?.to_vec::<i64>()?, index.to_vec::<i64>()?);
+    let dx = max_pool_places_backward(&y, &places, x.shape(), &pool)?;
+    assert_eq!(bits(&dx)?, bits(&naive::max_pool_backward(&y, &index, x.shape())?)?);
+    Ok(())
+}
+
+#[test]
+fn adaptive_maxima_are_those_of_the_parts() -> Result<()> {
+    let mut generator = Generator::new(5);
+    for (shape, outputs) in [
+        (vec![2, 3, 7], vec![vec![1], vec![3], vec![7], vec![9]]),
+        (vec![2, 2, 32, 37], vec![vec![1, 1], vec![3, 4], vec![8, 16], vec![40, 2]]),
+        (vec![1, 2, 3, 4, 9], vec![vec![2, 2, 2], vec![1, 4, 3]]),
+        (vec![0, 2, 3, 3], vec![vec![2, 2]]),
+    ] {
+        let x = random(shape.clone(), true, &mut generator)?;
+        for output in outputs {
+            let output = Shape::from([&shape[..2], &output].concat());
+            let (expected, places) = crate::composed::adaptive_max_pool(&x, output)?;
+            for dtype in [DType::F64, DType::F32, DType::BF16] {
+                for &isa in available() {
+                    let (y, index) = with_isa(isa, || adaptive_max_pool(&x.to_dtype(dtype)?, output))?;
+                    assert_eq!(bits(&y)?, bits(&expected)?, "{shape:?} to {output} {dtype} {isa}");
+                    assert_eq!(
+                        index.to_vec::<i64>()?,
+                        places.to_vec::<i64>()?,
+                        "{shape:?} to {output} {dtype} {isa}"
+                    );
+                }
+            }
         }
     }
     Ok(())

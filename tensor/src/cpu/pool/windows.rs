@@ -58,9 +58,17 @@ pub(super) fn sliding(x: Shape, y: Shape, pool: &Pool) -> [Axis; 3] {
             let skipped = padding.saturating_sub(first).div_ceil(step);
             let start = (first + skipped * step).saturating_sub(padding);
             let end = reach.saturating_sub(padding).min(size);
-            let count = match pool.count_include_pad {
-                true => reach.min(size + 2 * padding) - first,
-                false => end.saturating_sub(start),
+            let count = match (pool.divisor_override, pool.count_include_pad) {
+                // The divisors of the dims are multiplied: one of them is the given one.
+                (Some(divisor), _) => {
+                    if i == 2 {
+                        divisor
+                    } else {
+                        1
+                    }
+                }
+                (None, true) => reach.min(size + 2 * padding) - first,
+                (None, false) => end.saturating_sub(start),
             };
             Window { start, end, step, count }
         };
@@ -81,6 +89,7 @@ pub(super) fn adaptive(x: Shape, y: Shape) -> [Axis; 3] {
 }
 
 /// Calls `f(output, rows)` for every row of outputs of a plane: the outputs' indices, the windows above and across it.
+#[inline(always)]
 pub(super) fn for_each_row(axes: &[Axis; 3], mut f: impl FnMut(Range<usize>, &Window, &Window)) {
     let width = axes[2].windows.len();
     let mut start = 0;

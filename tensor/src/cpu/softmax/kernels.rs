@@ -1,0 +1,123 @@
+//! The loops of softmax: rows in the cache, or a panel of columns side by side.
+//!
+//! NaN needs no care: wherever it stands, the sum of the exponentials is NaN, and so is the whole result.
+
+use crate::cpu::vectors::{Vector, VectorLoop, largest, map, map_sum, sums, update};
+use crate::cpu::wide::WideFloat;
+
+/// Softmax of rows of `n`: `y = e^(x - top) / Σ`, or for the logarithm `(x - top) - log Σ`.
+pub(super) struct Rows<'a, A> {
+    pub n: usize,
+    pub log: bool,
+    pub x: &'a [A],
+    pub y: &'a mut [A],
+}
+
+impl<A: WideFloat> VectorLoop<A> for Rows<'_, A> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Element = A>>(self) {
+        for (x, y) in self.x.chunks_exact(self.n).zip(self.y.chunks_exact_mut(self.n)) {
+            let top = V::all(largest::<V>(x));
+            let least = -V::Element::splat(f64::INFINITY);
+            if self.log {
+                let [sum] = sums::<V, 1, 1>([x], [least], |[x]| [(x - top).exp()]);
+                let log_sum = V::all(sum.ln());
+                map::<V, 1>([x], y, |[x]| (x - top) - log_sum);
+            } else {
+                let sum = map_sum::<V, 1>([x], [least], y, |[x]| (x - top).exp());
+                let scale = V::all(V::Element::one() / sum);
+                update::<V, 0>(y, [], |e, []| e * scale);
+            }
+        }
+    }
+}
+
+/// The gradient of [`Rows`] from its result: `y · (g - Σ g·y)`, or `g - e^y · Σ g` for the logarithm.
+pub(super) struct RowsBackward<'a, A> {
+    pub n: usize,
+    pub log: bool,
+    pub g: &'a [A],
+    pub y: &'a [A],
+    pub dx: &'a mut [A],
+}
+
+impl<A: WideFloat> VectorLoop<A> for RowsBackward<'_, A> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Element = A>>(self) {
+        let zero = V::Element::zero();
+        let rows = self.g.chunks_exact(self.n).zip(self.y.chunks_exact(self.n));
+        for ((g, y), dx) in rows.zip(self.dx.chunks_exact_mut(self.n)) {
+            if self.log {
+                let [sum] = sums::<V, 1, 1>([g], [zero], |[g]| [g]);
+                let sum = V::all(sum);
+                map::<V, 2>([g, y], dx, |[g, y]| g - y.exp() * sum);
+            } else {
+                let [dot] = sums::<V, 2, 1>([g, y], [zero; 2], |[g, y]| [g * y]);
+                let dot = V::all(dot);
+                map::<V, 2>([g, y], dx, |[g, y]| (g - dot) * y);
+            }
+        }
+    }
+}
+
+/// Softmax of the columns of a panel `[n, columns]`, in place; `top` holds the largest of each column, `sum` has room for
+/// as many.
+pub(super) struct Columns<'a, A> {
+    pub log: bool,
+    pub panel: &'a mut [A],
+    pub top: &'a [A],
+    pub sum: &'a mut [A],
+}
+
+impl<A: WideFloat> VectorLoop<A> for Columns<'_, A> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Element = A>>(self) {
+        let Columns { log, panel, top, sum } = self;
+        let columns = top.len();
+        sum.fill(V::Element::zero());
+        for row in panel.chunks_exact_mut(columns) {
+            if log {
+                update::<V, 1>(row, [top], |x, [top]| x - top);
+                update::<V, 1>(sum, [row], |sum, [x]| sum + x.exp());
+            } else {
+                update::<V, 1>(row, [top], |x, [top]| (x - top).exp());
+                update::<V, 1>(sum, [row], |sum, [e]| sum + e);
+            }
+        }
+        update::<V, 0>(sum, [], |sum, []| if log { sum.ln() } else { V::one() / sum });
+        for row in panel.chunks_exact_mut(columns) {
+            update::<V, 1>(row, [sum], |y, [s]| if log { y - s } else { y * s });
+        }
+    }
+}
+
+/// The gradient of [`Columns`] from its result `y`, into it.
+pub(super) struct ColumnsBackward<'a, A> {
+    pub log: bool,
+    pub g: &'a [A],
+    pub y: &'a mut [A],
+    pub sum: &'a mut [A],
+}
+
+impl<A: WideFloat> VectorLoop<A> for ColumnsBackward<'_, A> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Element = A>>(self) {
+        let ColumnsBackward { log, g, y, sum } = self;
+        let columns = sum.len();
+        sum.fill(V::Element::zero());
+        for (g, y) in g.chunks_exact(columns).zip(y.chunks_exact(columns)) {
+            update::<V, 2>(sum, [g, y], |sum, [g, y]| sum + if log { g } else { g * y });
+        }
+        for (g, y) in g.chunks_exact(columns).zip(y.chunks_exact_mut(columns)) {
+            update::<V, 2>(y, [g, sum], |y, [g, s]| if log { g - y.exp() * s } else { (g - s) * y });
+        }
+    }
+}

@@ -24,8 +24,9 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 /// and `Fast` give infinities and NaN where `Strict` gives them. Tiles take denormal numbers as zero, which `Auto` and `Fast` avoid by
 /// scaling operands of small numbers by powers of two, and `Bf16` does not.
 ///
-/// At every instruction level but [`Isa::Amx`](crate::cpu::isa::Isa::Amx) all modes are `Strict`. The modes concern `f32` operands
-/// alone: `bf16` and `f16` ones fit the tiles as they are.
+/// At every instruction level but [`Isa::Amx`](crate::cpu::isa::Isa::Amx) all modes multiply `f32` numbers as `Strict` does. On any,
+/// `Strict` convolutions take the sums of the definition, while the other modes may save products by Winograd's transforms. The modes
+/// concern `f32` operands alone: `bf16` and `f16` ones fit the tiles as they are. Which mode is how fast is for the benchmarks to say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
 pub enum F32Mode {
     /// Six products of `bf16` parts: as exact as `f32`, faster.

@@ -10,7 +10,9 @@ use super::pass::Pass;
 use super::planes::{Frame, Images};
 use super::spread::spread;
 use crate::Result;
+use crate::cpu::f32_mode::{f32_mode, with_f32_mode};
 use crate::cpu::gemm::{Beta, Epilogue, MatMut, Operand, Scalar, gemm_with};
+use crate::cpu::isa::{isa, with_isa};
 use crate::cpu::memory::Memory;
 use crate::cpu::threads::SharedMut;
 
@@ -67,6 +69,8 @@ pub(super) fn run<T: ConvElement>(g: &Geometry, grad: &[T], x: &Images<T>, out: 
     let mut sums = Memory::new(g.groups * parts * rows * columns * size_of::<T::Acc>())?;
     let sums = &mut sums.as_mut_slice::<T::Acc>()[..g.groups * parts * rows * columns];
     let shared = SharedMut::new(sums);
+    // What the calling thread asks for, not those that the units run on.
+    let (isa, mode) = (isa(), f32_mode());
     spread(g.groups * parts, rows * columns * (total / parts).max(1), |unit| {
         let (group, part) = (unit / parts, unit % parts);
         // SAFETY: each unit has sums of its own.
@@ -83,7 +87,8 @@ pub(super) fn run<T: ConvElement>(g: &Geometry, grad: &[T], x: &Images<T>, out: 
             let (a, b) = (Gathered::new(grad, &lines, &in_grad), Gathered::new(framed, &taps, &in_x));
             let c = MatMut::row_major(&mut *sums, rows, columns);
             let beta = if from == start { Beta::Zero } else { Beta::One };
-            gemm_with(Operand::Source(&a), Operand::Source(&b), c, beta, Epilogue::default());
+            let (a, b) = (Operand::Source(&a), Operand::Source(&b));
+            with_isa(isa, || with_f32_mode(mode, || gemm_with(a, b, c, beta, Epilogue::default())));
             from = to;
             if from == end {
                 return Ok(());

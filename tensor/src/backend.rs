@@ -405,6 +405,11 @@ pub trait Backend: Send + Sync + 'static {
         composed::linear(x, weight, bias)
     }
 
+    /// `[m, k] · [k, n]` of bytes, `int8` or `uint8` each, in `int32`, whose sums wrap.
+    fn int_mm(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        composed::int_mm(a, b)
+    }
+
     /// One layer and direction of a recurrent network over a whole sequence; `training` asks for what
     /// [`rnn_backward`](Self::rnn_backward) needs to be [`saved`](RnnOutputs::saved).
     fn rnn(&self, spec: RnnSpec, inputs: &RnnInputs, training: bool) -> Result<RnnOutputs> {

@@ -12,7 +12,7 @@ pub use rnn::{rnn, rnn_backward};
 
 use crate::backend::{AdamStep, SgdStep};
 use crate::op::BinaryOp;
-use crate::{Error, Layout, Number, Result, Shape, Tensor};
+use crate::{DType, Error, Layout, Number, Result, Shape, Tensor};
 
 /// The whole order, and the first `k` of it.
 pub fn topk(x: &Tensor, dim: usize, k: usize, largest: bool) -> Result<(Tensor, Tensor)> {
@@ -55,6 +55,11 @@ pub fn softmax_backward(grad: &Tensor, y: &Tensor, dim: usize, log: bool) -> Res
         true => grad.sub(&y.exp()?.mul(&grad.sum(dim, true)?)?),
         false => y.mul(&grad.sub(&grad.mul(y)?.sum(dim, true)?)?),
     }
+}
+
+/// The product of bytes in 32 bits.
+pub fn int_mm(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    a.to_dtype(DType::I32)?.matmul(&b.to_dtype(DType::I32)?)
 }
 
 /// The last `dims` dims of `x`, counted from the end.

@@ -1,9 +1,13 @@
 //! Matrix products of tensors: batches, and the linear layer.
 
 use crate::cpu::copy::copy;
-use crate::cpu::gemm::{BatchMut, BatchRef, Beta, Bias, Epilogue, GemmElement, gemm_batched};
-use crate::cpu::storage::{elements, filled_shape, memory};
+use crate::cpu::gemm::{
+    self, BatchMut, BatchRef, Beta, Bias, Byte, Epilogue, GemmElement, MatMut, MatRef, Operand, Packed, Rows,
+    gemm_batched, gemm_bytes, gemm_with,
+};
+use crate::cpu::storage::{derived, elements, filled_shape, memory};
 use crate::{DType, Error, Layout, Result, Scalar, Shape, Tensor, bf16, f16};
+use std::sync::Arc;
 
 /// The dims before the last two as one, with one stride between matrices, or `None` if they do not merge.
 fn batch_stride(x: &Layout) -> Option<isize> {
@@ -66,6 +70,25 @@ pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
     y.reshape([lead.dims(), &[outputs]].concat())
 }
 
+/// `[m, k] · [k, n]` of bytes in `int32`.
+pub(crate) fn int_mm(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    match (a.dtype(), b.dtype()) {
+        (DType::I8, DType::I8) => byte_product::<i8, i8>(a, b),
+        (DType::I8, DType::U8) => byte_product::<i8, u8>(a, b),
+        (DType::U8, DType::I8) => byte_product::<u8, i8>(a, b),
+        (DType::U8, DType::U8) => byte_product::<u8, u8>(a, b),
+        (DType::I8 | DType::U8, dtype) | (dtype, _) => Err(Error::dtype("int_mm", dtype, "int8 or uint8")),
+    }
+}
+
+fn byte_product<A: Scalar + Byte, B: Scalar + Byte>(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let (m, n) = (a.dims()[0], b.dims()[1]);
+    filled_shape::<i32>([m, n].into(), |y| {
+        gemm_bytes(matrix::<A>(a), matrix::<B>(b), MatMut::row_major(y, m, n));
+        Ok(())
+    })
+}
+
 /// The product, with one bias per column.
 fn product<T: Scalar + GemmElement>(a: &Tensor, b: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let rank = a.rank();
@@ -74,14 +97,52 @@ fn product<T: Scalar + GemmElement>(a: &Tensor, b: &Tensor, bias: Option<&Tensor
     let batch = Shape::from(&a.dims()[..rank - 2]).numel();
     let ((a, a_step), (b, b_step)) = (mergeable(a)?, mergeable(b)?);
     let strides = |x: &Tensor, step| [step, x.layout().strides()[rank - 2], x.layout().strides()[rank - 1]];
+    let packed = packed_for::<T>(batch * m, &b);
     filled_shape::<T>(shape, |y| {
+        let bias = bias.map_or(Bias::None, |b| Bias::PerCol(elements::<T>(b)));
+        let epilogue = Epilogue { bias, ..Epilogue::default() };
+        if let (Some(packed), Some(rows)) = (&packed, stacked(&a, a_step)) {
+            let left = MatRef::new(memory::<T>(&a), a.layout().offset(), [batch * m, k], rows);
+            let out = MatMut::row_major(y, batch * m, n);
+            gemm_with(Operand::Source(&Rows(left)), Operand::Packed(packed), out, Beta::Zero, epilogue);
+            return Ok(());
+        }
         let left = BatchRef::new(memory::<T>(&a), a.layout().offset(), [batch, m, k], strides(&a, a_step));
         let right = BatchRef::new(memory::<T>(&b), b.layout().offset(), [batch, k, n], strides(&b, b_step));
         let out = BatchMut::new(y, 0, [batch, m, n], [(m * n) as isize, n as isize, 1]);
-        let bias = bias.map_or(Bias::None, |b| Bias::PerCol(elements::<T>(b)));
-        gemm_batched(left, right, out, Beta::Zero, Epilogue { bias, ..Epilogue::default() });
+        gemm_batched(left, right, out, Beta::Zero, epilogue);
         Ok(())
     })
+}
+
+/// The right operand of a product with `rows` rows as panels that were packed for an earlier one, if it is a single matrix
+/// that has not changed since, and packing is a good part of the work.
+fn packed_for<T: Scalar + GemmElement>(rows: usize, b: &Tensor) -> Option<Arc<Packed<T::Acc>>> {
+    let [lead @ .., k, n] = b.dims() else { return None };
+    let single = lead.iter().zip(b.layout().strides()).all(|(&dim, &step)| dim == 1 || step == 0);
+    (single && gemm::keeps_right::<T>(rows, *n, *k)).then(|| packed_right::<T>(b)).flatten()
+}
+
+/// The last two dims of `b` as a packed right operand: kept with its memory, made at the second use without a change in between.
+pub(crate) fn packed_right<T: Scalar + GemmElement>(b: &Tensor) -> Option<Arc<Packed<T::Acc>>> {
+    let (layout, lead) = (b.layout(), b.rank() - 2);
+    let view = Layout::strided(&b.dims()[lead..], &layout.strides()[lead..], layout.offset()).ok()?;
+    derived(b, "right operand", &view, || Ok(Packed::b(matrix::<T>(b))))
+}
+
+/// The last two dims of a tensor, at the first index of the others.
+fn matrix<T: Scalar>(x: &Tensor) -> MatRef<'_, T> {
+    let (layout, lead) = (x.layout(), x.rank() - 2);
+    let (dims, strides) = (&x.dims()[lead..], &layout.strides()[lead..]);
+    MatRef::new(memory(x), layout.offset(), [dims[0], dims[1]], [strides[0], strides[1]])
+}
+
+/// The strides of all matrices of `x` as one with their rows in a row, if they lie so; `step` is that from one to the next.
+fn stacked(x: &Tensor, step: isize) -> Option<[isize; 2]> {
+    let lead = x.rank() - 2;
+    let (rows, strides) = (x.dims()[lead], &x.layout().strides()[lead..]);
+    let batch = Shape::from(&x.dims()[..lead]).numel();
+    (batch == 1 || step == rows as isize * strides[0]).then(|| [strides[0], strides[1]])
 }
 
 #[cfg(test)]
@@ -126,6 +187,67 @@ mod tests {
                 a.shape(),
                 b.shape()
             );
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_weight_used_again_gives_the_same_bits_and_a_changed_one_others() -> Result<()> {
+        let cpu = Device::cpu();
+        for dtype in [DType::F32, DType::F64, DType::BF16, DType::I32] {
+            for (rows, inputs, outputs) in [(33, 400, 130), (16, 770, 65)] {
+                let x = Tensor::randn([rows, inputs], &cpu)?.mul_scalar(8.0)?.to_dtype(dtype)?;
+                let weights = || Tensor::randn([outputs, inputs], &cpu)?.mul_scalar(8.0)?.to_dtype(dtype);
+                let (mut weight, other) = (weights()?, weights()?);
+                let bits = |x: &Tensor, w: &Tensor| matmul(x, &w.t()?)?.to_dtype(DType::F64)?.to_vec::<f64>();
+                let first = bits(&x, &weight)?;
+                for _ in 0..3 {
+                    assert_eq!(bits(&x, &weight)?, first);
+                    // The same weight in other views has panels of its own.
+                    let (half, narrow) = (x.narrow(1, 0, inputs / 2)?, weight.narrow(1, 0, inputs / 2)?);
+                    assert_eq!(bits(&half, &narrow)?, bits(&half, &narrow.copy()?)?);
+                }
+                weight = crate::cpu::copy::write(weight, &Layout::contiguous(other.shape()), &other)?;
+                for _ in 0..3 {
+                    assert_eq!(bits(&x, &weight)?, bits(&x, &other.copy()?)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn panels_are_made_at_the_second_use_and_freed_with_the_weight() -> Result<()> {
+        let cpu = Device::cpu();
+        let (x, weight) = (Tensor::ones([32, 512], &cpu)?, Tensor::ones([512, 512], &cpu)?);
+        let kept = |weight: &Tensor| packed_for::<f32>(32, weight).map(|packed| Arc::downgrade(&packed));
+        assert!(kept(&weight).is_none(), "the first use leaves a note only");
+        matmul(&x, &weight)?;
+        let packed = kept(&weight).expect("the second use made it");
+        assert!(packed.upgrade().is_some());
+        drop(weight);
+        assert!(packed.upgrade().is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn products_of_bytes_are_those_of_integers_in_every_view() -> Result<()> {
+        let cpu = Device::cpu();
+        let bytes = |shape: [usize; 2], dtype| Tensor::randn(shape, &cpu)?.mul_scalar(40.0)?.abs()?.to_dtype(dtype);
+        for (left, right) in [(DType::I8, DType::I8), (DType::U8, DType::I8), (DType::I8, DType::U8)] {
+            let (a, b) = (bytes([9, 21], left)?, bytes([21, 18], right)?);
+            for (a, b) in [
+                (a.clone(), b.clone()),
+                (b.t()?, a.t()?),
+                (a.narrow(1, 3, 5)?, b.narrow(0, 2, 5)?),
+                (a.flip([0, 1])?, b.flip([1])?),
+                (a.narrow(1, 0, 0)?, b.narrow(0, 0, 0)?),
+                (a.narrow(0, 0, 0)?, b.clone()),
+            ] {
+                let exact = crate::composed::int_mm(&a, &b)?.to_vec::<i32>()?;
+                assert_eq!(a.int_mm(&b)?.to_vec::<i32>()?, exact, "{a:?} {b:?}");
+            }
+            assert!(a.int_mm(&a).is_err() && a.int_mm(&b.to_dtype(DType::I32)?).is_err());
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod conv;
 mod copy;
+mod derived;
 mod elementwise;
 pub(crate) mod f32_mode;
 pub mod gemm;
@@ -116,6 +117,9 @@ impl Backend for Cpu {
     }
     fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         matmul::linear(x, weight, bias)
+    }
+    fn int_mm(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        matmul::int_mm(a, b)
     }
     fn conv(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Result<Tensor> {
         conv::conv(x, weight, bias, conv)

@@ -1,6 +1,7 @@
 //! The table of micro-kernels of each type and instruction level: [`tile`](super::tile) instantiated.
 
 use super::amx::Tiles;
+use super::bytes::Pair;
 use super::tile::{self, AxpyFn, DotFn, Tile, TileFn};
 use super::vector::{Lanes, Vector};
 use crate::cpu::isa::Isa;
@@ -105,15 +106,21 @@ kernels! {
     mr 4, nv 2, kc 256, rows [1 2 3 4], vectors [1 2]
 }
 
+kernels! {
+    PORTABLE_PAIR: [Pair] in Lanes<Pair, 4>, level Isa::Portable, features [],
+    mr 4, nv 2, kc 256, rows [1 2 3 4], vectors [1 2]
+}
+
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86 {
-    use super::super::vector_x86::{F32x8, F32x16, F64x4, F64x8};
+    use super::super::vector_x86::{F32x8, F32x16, F64x4, F64x8, Pairx8, Pairx16, PairVnni};
     use super::*;
 
     kernels! {
-        /// 12 of the 16 registers hold the tile, 2 a step of B, 1 a broadcast.
+        /// 12 of the 16 registers hold the tile, 2 a step of B, 1 a broadcast: 4 x 24 needs all 16, and the compiler spills.
+        /// A panel of each operand, 22 KiB, fits a first-level cache of 32 KiB.
         AVX2_F32: [f32] in F32x8, level Isa::Avx2, features [#[target_feature(enable = "avx2,fma")]],
-        mr 6, nv 2, kc 384, rows [1 2 3 4 5 6], vectors [1 2]
+        mr 6, nv 2, kc 256, rows [1 2 3 4 5 6], vectors [1 2]
     }
     kernels! {
         AVX2_F64: [f64] in F64x4, level Isa::Avx2, features [#[target_feature(enable = "avx2,fma")]],
@@ -126,6 +133,20 @@ pub(super) mod x86 {
     kernels! {
         AVX2_I64: [i64] in Lanes<i64, 4>, level Isa::Avx2, features [#[target_feature(enable = "avx2")]],
         mr 4, nv 2, kc 256, rows [1 2 3 4], vectors [1 2]
+    }
+    kernels! {
+        AVX2_PAIR: [Pair] in Pairx8, level Isa::Avx2, features [#[target_feature(enable = "avx2")]],
+        mr 6, nv 2, kc 256, rows [1 2 3 4 5 6], vectors [1 2]
+    }
+    kernels! {
+        AVX512_PAIR: [Pair] in Pairx16, level Isa::Avx512,
+        features [#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]],
+        mr 8, nv 3, kc 384, rows [1 2 3 4 5 6 7 8], vectors [1 2 3]
+    }
+    kernels! {
+        VNNI_PAIR: [Pair] in PairVnni, level Isa::Avx512,
+        features [#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]],
+        mr 8, nv 3, kc 384, rows [1 2 3 4 5 6 7 8], vectors [1 2 3]
     }
     kernels! {
         /// 24 of the 32 registers hold the tile, 3 a step of B; the broadcasts have the rest.
@@ -189,6 +210,19 @@ pub(super) mod tables {
         i32: PORTABLE_I32, AVX2_I32, AVX2_I32;
         i64: PORTABLE_I64, AVX2_I64, AVX2_I64;
     }
+
+    /// The kernels of pairs of steps. One extension of AVX-512 multiplies and adds them at once; the sums are exact either way.
+    pub(in super::super) fn pair(isa: Isa) -> &'static Kernels<Pair> {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 | Isa::Amx if is_x86_feature_detected!("avx512vnni") => &x86::VNNI_PAIR,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 | Isa::Amx => &x86::AVX512_PAIR,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &x86::AVX2_PAIR,
+            _ => &PORTABLE_PAIR,
+        }
+    }
 }
 
 /// The blocking of the AVX-512 kernels, 8 x 48 and 8 x 24, on plain arrays: tests it where AVX-512 cannot run.
@@ -203,5 +237,9 @@ pub(super) mod twin {
     kernels! {
         WIDE_F64: [f64] in Lanes<f64, 8>, level Isa::Portable, features [],
         mr 8, nv 3, kc 256, rows [1 2 3 4 5 6 7 8], vectors [1 2 3]
+    }
+    kernels! {
+        WIDE_PAIR: [Pair] in Lanes<Pair, 16>, level Isa::Portable, features [],
+        mr 8, nv 3, kc 384, rows [1 2 3 4 5 6 7 8], vectors [1 2 3]
     }
 }

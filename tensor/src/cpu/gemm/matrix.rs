@@ -58,11 +58,18 @@ pub(super) fn assert_disjoint(dims: &[usize], strides: &[isize]) {
     if dims.contains(&0) {
         return;
     }
-    let mut axes: Vec<_> = dims.iter().zip(strides).filter(|(dim, _)| **dim > 1).collect();
-    axes.sort_by_key(|(_, stride)| stride.unsigned_abs());
+    // The strides in ascending order, by insertion: there are two or three of them.
+    let mut axes = [(0, 0); 3];
+    let mut count = 0;
+    for (&dim, &stride) in dims.iter().zip(strides).filter(|(dim, _)| **dim > 1) {
+        let at = axes[..count].iter().take_while(|(_, other)| *other <= stride.unsigned_abs()).count();
+        axes.copy_within(at..count, at + 1);
+        axes[at] = (dim, stride.unsigned_abs());
+        count += 1;
+    }
     let mut span = 0u128;
-    for (&dim, &stride) in axes {
-        let stride = stride.unsigned_abs() as u128;
+    for &(dim, stride) in &axes[..count] {
+        let stride = stride as u128;
         assert!(
             stride > span,
             "a matrix of dims {dims:?} and strides {strides:?} overlaps itself and cannot be written"

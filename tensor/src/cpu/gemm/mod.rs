@@ -17,6 +17,7 @@
 )]
 pub(in crate::cpu) mod amx;
 mod batch;
+mod bytes;
 mod driver;
 mod epilogue;
 mod gemv;
@@ -45,6 +46,7 @@ mod vector_neon;
 mod vector_x86;
 
 pub use batch::{BatchMut, BatchRef};
+pub use bytes::{Byte, Pair, gemm_bytes};
 pub use epilogue::{Activation, Beta, Bias, Epilogue};
 pub use kernel::Kernels;
 pub use matrix::{MatMut, MatRef};
@@ -104,6 +106,15 @@ pub fn gemm_with<T: GemmElement>(
     }
     driver::run(kernels, Problem { m: c.rows(), n: c.cols(), a, b, c: c.target(), beta, epilogue });
 }
+
+/// Whether it pays to keep a packed right operand, `[k, n]`, for further products with `m` rows. With such an operand
+/// [`gemm_with`] gives the very bits that the product gives without.
+pub fn keeps_right<T: GemmElement>(m: usize, n: usize, k: usize) -> bool {
+    (2..=KEEP).contains(&m) && n > 1 && !(T::NATIVE && small::is_small(m, n, k))
+}
+
+/// The most rows for which packing the right operand is a good part of the work: about a twentieth.
+const KEEP: usize = 384;
 
 /// A batch of products, `C[i] = activation(beta·C[i] + A[i]·B[i] + bias)`.
 ///

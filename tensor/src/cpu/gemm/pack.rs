@@ -121,7 +121,11 @@ fn pack_whole<T: GemmElement, const W: usize>(lines: &MatRef<T>, block: &Block, 
             unsafe { super::pack_neon::transpose::<W>(starts, panel) };
             continue;
         }
-        transpose::<T, W>(lines, first, block.k.start, panel);
+        if !T::NATIVE && lines.col_stride() == 1 {
+            widen_lines::<T, W>(lines, first, block, panel);
+        } else {
+            transpose::<T, W>(lines, first, block.k.start, panel);
+        }
     }
 }
 
@@ -131,6 +135,8 @@ fn copy_steps<T: GemmElement, const W: usize>(lines: &MatRef<T>, block: &Block, 
     const STEPS: usize = 4;
     let depth = block.k.len();
     for some in (0..depth).step_by(STEPS) {
+        #[cfg(target_arch = "x86_64")]
+        prefetch_steps(lines, block, some + AHEAD..depth.min(some + AHEAD + STEPS));
         for (at, panel) in panels.chunks_exact_mut(W * depth).enumerate() {
             let first = lines.at(block.lines.start + at * W, block.k.start + some);
             let steps = panel[some * W..].chunks_exact_mut(W).take(STEPS);
@@ -138,10 +144,56 @@ fn copy_steps<T: GemmElement, const W: usize>(lines: &MatRef<T>, block: &Block, 
                 // SAFETY: the lines and the step are inside the matrix (asserted by `pack`), and lie side by side.
                 let values =
                     unsafe { &*first.wrapping_offset(p as isize * lines.col_stride()).cast::<[T; W]>() };
-                for (wide, value) in step.iter_mut().zip(values) {
-                    *wide = value.widen();
-                }
+                T::widen_slice(values, step);
             }
+        }
+    }
+}
+
+/// A full panel of lines that are contiguous each, of a type that is widened: a stretch of each line at a time.
+fn widen_lines<T: GemmElement, const W: usize>(
+    lines: &MatRef<T>,
+    first: usize,
+    block: &Block,
+    panel: &mut [T::Acc],
+) {
+    const STRETCH: usize = 32;
+    let mut wide = [[T::Acc::ZERO; STRETCH]; W];
+    for (at, part) in panel.chunks_mut(W * STRETCH).enumerate() {
+        let steps = part.len() / W;
+        for (i, wide) in wide.iter_mut().enumerate() {
+            let start = lines.at(first + i, block.k.start + at * STRETCH);
+            // SAFETY: these steps of the line are inside the matrix (asserted by `pack`) and lie side by side.
+            T::widen_slice(unsafe { std::slice::from_raw_parts(start, steps) }, &mut wide[..steps]);
+        }
+        #[cfg(target_arch = "x86_64")]
+        if size_of::<T::Acc>() == 4 && W >= 6 && block.isa >= Isa::Avx2 {
+            let starts = wide.each_ref().map(|wide| wide.as_ptr().cast());
+            // SAFETY: the level has AVX2; each line has the part's steps, contiguous, of four bytes.
+            unsafe { super::pack_x86::transpose::<W>(starts, bytemuck::cast_slice_mut(part)) };
+            continue;
+        }
+        for (p, step) in part.chunks_exact_mut(W).enumerate() {
+            for (value, wide) in step.iter_mut().zip(&wide) {
+                *value = wide[p];
+            }
+        }
+    }
+}
+
+/// Steps that packing asks for ahead of those it copies.
+#[cfg(target_arch = "x86_64")]
+const AHEAD: usize = 8;
+
+/// Asks for some steps of all lines of a block. Where steps are far apart, each is on a page of its own, and the processor's
+/// own prefetching does not follow.
+#[cfg(target_arch = "x86_64")]
+fn prefetch_steps<T>(lines: &MatRef<T>, block: &Block, steps: std::ops::Range<usize>) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    for step in steps {
+        for line in block.lines.clone().step_by(64 / size_of::<T>()) {
+            // SAFETY: every x86-64 has the instruction, which reads nothing that the program could see.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(lines.at(line, block.k.start + step).cast()) }
         }
     }
 }

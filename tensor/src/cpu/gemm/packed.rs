@@ -9,7 +9,9 @@ use super::scalar::{GemmElement, Scalar};
 use super::scratch::Scratch;
 use super::source::{Block, PackSource};
 use crate::cpu::isa::{self, Isa};
+use crate::cpu::memory::Memory;
 use crate::cpu::threads;
+use std::alloc::{Layout, handle_alloc_error};
 use std::any::TypeId;
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -43,7 +45,7 @@ impl Side {
 /// ```
 pub struct Packed<S: Scalar> {
     /// For the vector kernels; made when first needed if there are panels for tiles.
-    panels: OnceLock<Vec<S>>,
+    panels: OnceLock<Memory>,
     tiled: Option<amx::Packed>,
     side: Side,
     lines: usize,
@@ -95,12 +97,13 @@ impl<S: Scalar> Packed<S> {
 
     /// The panels for the vector kernels, packed now if they are not yet.
     fn panels_from(&self, source: &dyn PackSource<S>) -> &[S] {
-        self.panels.get_or_init(|| {
-            let width = self.side.width(self.kernels);
-            let mut panels = vec![S::ZERO; self.lines.next_multiple_of(width) * self.steps];
-            pack_all(self.kernels, self.side, source, 0..self.lines, &mut panels);
+        let panels = self.panels.get_or_init(|| {
+            let values = self.lines.next_multiple_of(self.side.width(self.kernels)) * self.steps;
+            let mut panels = allocate::<S>(values);
+            pack_all(self.kernels, self.side, source, 0..self.lines, panels.as_mut_slice());
             panels
-        })
+        });
+        panels.as_slice()
     }
 
     /// Rows of A, or columns of B.
@@ -136,10 +139,17 @@ impl<S: Scalar> Packed<S> {
         let width = self.side.width(self.kernels);
         let data = match &self.tiled {
             Some(tiled) => self.panels_from(tiled),
-            None => self.panels.get().map_or(&[][..], Vec::as_slice),
+            None => self.panels.get().map_or(&[][..], Memory::as_slice),
         };
         Panels { data, width, padded: self.lines.next_multiple_of(width), first: 0 }
     }
+}
+
+/// Memory of the tensors' allocator, which counts it and aligns it to cache lines. Where there is none, the process ends as it
+/// does where a `Vec` cannot grow.
+fn allocate<S>(values: usize) -> Memory {
+    let layout = Layout::array::<S>(values).unwrap_or_else(|_| panic!("panels of {values} values exceed the address space"));
+    Memory::new(layout.size()).unwrap_or_else(|_| handle_alloc_error(layout))
 }
 
 /// A view of packed panels of all k, for the lines from `first` on.

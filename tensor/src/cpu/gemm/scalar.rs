@@ -1,7 +1,9 @@
 //! Which types a matrix product exists for, and what each is computed in.
 
+use super::bytes::Pair;
 use super::kernel::Kernels;
 use crate::cpu::isa::Isa;
+use crate::cpu::simd::half::Half;
 use half::{bf16, f16};
 
 mod sealed {
@@ -9,7 +11,7 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// A type that the micro-kernels compute in: `f32`, `f64`, `i32` or `i64` (wrapping).
+/// A type that the micro-kernels compute in: `f32`, `f64`, `i32` or `i64` (wrapping), or [`Pair`]s of steps.
 pub trait Scalar: sealed::Sealed + bytemuck::Pod + Send + Sync + PartialOrd {
     /// Zero, which panels are padded with.
     const ZERO: Self;
@@ -71,6 +73,24 @@ macro_rules! integer_scalar {
     )*};
 }
 
+impl Scalar for Pair {
+    const ZERO: Self = Pair::ZERO;
+
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self.plus(other)
+    }
+
+    #[inline(always)]
+    fn times_plus(self, other: Self, sum: Self) -> Self {
+        self.times_plus(other, sum)
+    }
+
+    fn kernels(isa: Isa) -> &'static Kernels<Self> {
+        super::kernel::tables::pair(isa)
+    }
+}
+
 float_scalar!(f32 f64);
 integer_scalar!(i32 i64);
 
@@ -94,16 +114,11 @@ pub trait GemmElement: sealed::Sealed + bytemuck::Pod + Send + Sync {
     /// [`widen`](GemmElement::widen) for each element of a slice.
     ///
     /// `wide` and `values` have the same length.
-    #[inline]
-    fn widen_slice(values: &[Self], wide: &mut [Self::Acc]) {
-        for (wide, value) in wide.iter_mut().zip(values) {
-            *wide = value.widen();
-        }
-    }
+    fn widen_slice(values: &[Self], wide: &mut [Self::Acc]);
 }
 
 macro_rules! elements {
-    ($($t:ident in $acc:ident, $native:literal: |$x:ident| $widen:expr, |$y:ident| $narrow:expr;)*) => {$(
+    ($($t:ident in $acc:ident, $native:literal: |$x:ident| $widen:expr, |$y:ident| $narrow:expr $(, $slice:path)?;)*) => {$(
         impl sealed::Sealed for $t {}
 
         impl GemmElement for $t {
@@ -121,8 +136,21 @@ macro_rules! elements {
                 let $y = acc;
                 $narrow
             }
+
+            #[inline(always)]
+            fn widen_slice(values: &[Self], wide: &mut [$acc]) {
+                elements!(@slice values wide $($slice)?)
+            }
         }
     )*};
+    (@slice $values:ident $wide:ident) => {
+        for (wide, value) in $wide.iter_mut().zip($values) {
+            *wide = value.widen();
+        }
+    };
+    (@slice $values:ident $wide:ident $slice:path) => {
+        $slice($values, $wide)
+    };
 }
 
 elements! {
@@ -130,8 +158,9 @@ elements! {
     f64 in f64, true: |x| x, |y| y;
     i32 in i32, true: |x| x, |y| y;
     i64 in i64, true: |x| x, |y| y;
+    Pair in Pair, true: |x| x, |y| y;
     bf16 in f32, false: |x| f32::from_bits(u32::from(x.to_bits()) << 16), |y| bf16::from_f32(y);
-    f16 in f32, false: |x| x.to_f32(), |y| f16::from_f32(y);
+    f16 in f32, false: |x| x.to_f32(), |y| f16::from_f32(y), Half::widen;
     u32 in i32, false: |x| x as i32, |y| y as u32;
     u8 in i32, false: |x| i32::from(x), |y| y as u8;
     i8 in i32, false: |x| i32::from(x), |y| y as i8;

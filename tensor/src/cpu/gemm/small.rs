@@ -14,7 +14,12 @@ const SMALL: usize = 96 * 96 * 96;
 
 /// Whether [`run`] can do this product, and should.
 pub(super) fn suits<T: GemmElement>(a: &MatRef<T>, b: &MatRef<T>, c: &Target<T>) -> bool {
-    T::NATIVE && c.col == 1 && a.rows().saturating_mul(b.cols()).saturating_mul(a.cols()) <= SMALL
+    T::NATIVE && c.col == 1 && is_small(a.rows(), b.cols(), a.cols())
+}
+
+/// Whether packing does not pay for an m x n result with sums of k products.
+pub(super) fn is_small(m: usize, n: usize, k: usize) -> bool {
+    m.saturating_mul(n).saturating_mul(k) <= SMALL
 }
 
 /// `C = epilogue(beta·C + A·B)` on the calling thread, where [`suits`] says so.

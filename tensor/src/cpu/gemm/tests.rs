@@ -320,6 +320,56 @@ fn integers_wrap() {
 }
 
 #[test]
+fn products_of_bytes_are_exact_and_wrap_at_32_bits() {
+    fn check<A: bytes::Byte, B: bytes::Byte>(a: impl Fn(u64) -> A, b: impl Fn(u64) -> B) {
+        let random = &mut Random(23);
+        for (at, [m, n, k]) in
+            [[1, 1, 1], [3, 5, 7], [0, 3, 2], [3, 2, 0], [33, 65, 70], [70, 41, 801], [1, 90, 1601], [49, 50, 3]]
+                .into_iter()
+                .enumerate()
+        {
+            let lies = [LIES[at % 5], LIES[(at / 2 + 1) % 5]];
+            let ((a_len, a_offset, a_strides), (b_len, b_offset, b_strides)) =
+                (place(lies[0], m, k), place(lies[1], k, n));
+            let x: Vec<A> = (0..a_len).map(|_| a(random.next())).collect();
+            let y: Vec<B> = (0..b_len).map(|_| b(random.next())).collect();
+            let index = |offset: usize, strides: [isize; 2], i: usize, j: usize| {
+                (offset as isize + i as isize * strides[0] + j as isize * strides[1]) as usize
+            };
+            let exact: Vec<i32> = (0..m * n)
+                .map(|c| {
+                    (0..k).fold(0, |sum: i32, p| {
+                        let (x, y) = (x[index(a_offset, a_strides, c / n, p)], y[index(b_offset, b_strides, p, c % n)]);
+                        sum.wrapping_add(i32::from(x.value()) * i32::from(y.value()))
+                    })
+                })
+                .collect();
+            let mut levels = levels(&twin::WIDE_PAIR);
+            levels.dedup_by_key(|kernels| std::ptr::from_ref(*kernels));
+            for kernels in levels {
+                let mut c = vec![7; m * n];
+                let (a, b) = (
+                    MatRef::new(&x, a_offset, [m, k], a_strides),
+                    MatRef::new(&y, b_offset, [k, n], b_strides),
+                );
+                bytes::product(kernels, a, b, MatMut::row_major(&mut c, m, n));
+                assert_eq!(c, exact, "{m}x{n}x{k} {lies:?} {:?}", kernels.isa);
+            }
+        }
+    }
+    check(|x| x as i8, |x| x as i8);
+    check(|x| x as u8, |x| x as i8);
+    check(|x| x as i8, |x| x as u8);
+    check(|x| x as u8, |x| x as u8);
+    // The extremes, and more of them than 32 bits hold.
+    check(|_| i8::MIN, |_| i8::MIN);
+    let (m, k) = (2, 140_000);
+    let (a, mut c) = (vec![i8::MIN; m * k], vec![0; m * m]);
+    gemm_bytes(MatRef::row_major(&a, m, k), MatRef::row_major(&a, m, k).t(), MatMut::row_major(&mut c, m, m));
+    assert_eq!(c, [(k as i32).wrapping_mul(1 << 14); 4]);
+}
+
+#[test]
 fn zeros_are_not_skipped_and_nan_and_infinity_spread() {
     for (m, n, k) in [(4, 4, 4), (1, 50, 300), (50, 1, 300), (60, 70, 80)] {
         for kernels in f32::levels() {

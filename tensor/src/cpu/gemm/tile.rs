@@ -123,6 +123,12 @@ pub(super) unsafe fn packed<V: Vector, const MR: usize, const NR: usize, const R
 ) {
     // SAFETY: the panels hold `k` steps of MR and NR values, and R <= MR, N vectors <= NR.
     unsafe {
+        // The tile of C comes while the products are summed.
+        for i in 0..R {
+            for j in 0..N {
+                V::prefetch(t.c.wrapping_offset(i as isize * t.c_row).wrapping_add(j * V::LANES));
+            }
+        }
         let mut acc = [[V::zero(); N]; R];
         let (mut a, mut b) = (t.a, t.b);
         for _ in 0..t.k / 4 {

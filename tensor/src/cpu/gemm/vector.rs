@@ -50,6 +50,10 @@ pub(in crate::cpu) trait Vector: Copy {
             }
         }
     }
+
+    /// Asks for the cache line at `p`, which may be any address, where the level can.
+    #[inline(always)]
+    fn prefetch(_p: *const Self::Elem) {}
 }
 
 /// `N` lanes as a plain array: what runs on a machine without a kernel of its own, and, with 16 lanes, the twin of the

@@ -1,5 +1,6 @@
 //! The vectors of AVX2 and AVX-512.
 
+use super::bytes::Pair;
 use super::vector::Vector;
 use std::arch::x86_64::*;
 
@@ -73,6 +74,12 @@ macro_rules! vector {
                 // SAFETY: the caller vouches for the instructions.
                 Self(unsafe { $fma(self.0, other.0, sum.0) })
             }
+
+            #[inline(always)]
+            fn prefetch(p: *const $elem) {
+                // SAFETY: every x86-64 has the instruction, which reads nothing that the program could see.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+            }
         }
     };
 }
@@ -107,4 +114,54 @@ vector! {
     _mm512_setzero_pd, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd, _mm512_fmadd_pd,
     load_first |p, n| _mm512_maskz_loadu_pd((1u8 << n) - 1, p),
     store_first |v, p, n| _mm512_mask_storeu_pd(p, (1u8 << n) - 1, v)
+}
+
+/// The intrinsics that pairs lack, under the names and signatures that [`vector!`] wants. Their callers have the features.
+macro_rules! pairs {
+    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $Arg:ty),*) $(-> $R:ty)? = $body:expr;)*) => {$(
+        $(#[$doc])*
+        #[inline(always)]
+        unsafe fn $name($($arg: $Arg),*) $(-> $R)? {
+            // SAFETY: the caller vouches for the instructions and for what pointers lead to.
+            unsafe { $body }
+        }
+    )*};
+}
+
+pairs! {
+    fn splat_pair8(x: Pair) -> __m256i = _mm256_set1_epi32(bytemuck::cast(x));
+    fn load_pair8(p: *const Pair) -> __m256i = _mm256_loadu_si256(p.cast());
+    fn store_pair8(p: *mut Pair, x: __m256i) = _mm256_storeu_si256(p.cast(), x);
+    fn madd_pair8(a: __m256i, b: __m256i, sum: __m256i) -> __m256i =
+        _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+    fn splat_pair16(x: Pair) -> __m512i = _mm512_set1_epi32(bytemuck::cast(x));
+    fn load_pair16(p: *const Pair) -> __m512i = _mm512_loadu_si512(p.cast());
+    fn store_pair16(p: *mut Pair, x: __m512i) = _mm512_storeu_si512(p.cast(), x);
+    fn madd_pair16(a: __m512i, b: __m512i, sum: __m512i) -> __m512i =
+        _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
+    fn dot_pair16(a: __m512i, b: __m512i, sum: __m512i) -> __m512i = _mm512_dpwssd_epi32(sum, a, b);
+}
+
+vector! {
+    /// Eight pairs in an AVX2 register.
+    Pairx8(__m256i) = [Pair; 8],
+    _mm256_setzero_si256, splat_pair8, load_pair8, store_pair8, _mm256_add_epi32, madd_pair8,
+    load_first |p, n| _mm256_maskload_epi32(p.cast(), _mm256_loadu_si256(MASK32.as_ptr().add(8 - n).cast())),
+    store_first |v, p, n| _mm256_maskstore_epi32(p.cast(), _mm256_loadu_si256(MASK32.as_ptr().add(8 - n).cast()), v)
+}
+
+vector! {
+    /// Sixteen pairs in an AVX-512 register.
+    Pairx16(__m512i) = [Pair; 16],
+    _mm512_setzero_si512, splat_pair16, load_pair16, store_pair16, _mm512_add_epi32, madd_pair16,
+    load_first |p, n| _mm512_maskz_loadu_epi32((1u16 << n) - 1, p.cast()),
+    store_first |v, p, n| _mm512_mask_storeu_epi32(p.cast(), (1u16 << n) - 1, v)
+}
+
+vector! {
+    /// Sixteen pairs in an AVX-512 register, multiplied and added by the neural-network extension.
+    PairVnni(__m512i) = [Pair; 16],
+    _mm512_setzero_si512, splat_pair16, load_pair16, store_pair16, _mm512_add_epi32, dot_pair16,
+    load_first |p, n| _mm512_maskz_loadu_epi32((1u16 << n) - 1, p.cast()),
+    store_first |v, p, n| _mm512_mask_storeu_epi32(p.cast(), (1u16 << n) - 1, v)
 }

@@ -21,6 +21,8 @@ fn main() -> Result<()> {
         // A layer of a network, for a batch, for the sequences of a recurrent one, and for one example.
         (DType::F32, [64, 1024, 1024]),
         (DType::F32, [32, 4096, 1024]),
+        (DType::F32, [32, 1024, 4096]),
+        (DType::F32, [32, 256, 1024]),
         (DType::F32, [1, 1024, 1024]),
         (DType::F32, [1, 4096, 4096]),
         (DType::F64, [512, 512, 512]),
@@ -38,6 +40,9 @@ fn main() -> Result<()> {
     bench(&mut group, "transposed_rhs/512x512x512/float32", flops.clone(), || a.matmul(&b));
     let a = random([k, m], DType::F32)?.t()?;
     bench(&mut group, "transposed_both/512x512x512/float32", flops, || a.matmul(&b));
+    let bytes = || random([512, 512], DType::F32)?.mul_scalar(40.0)?.to_dtype(DType::I8);
+    let (a, b) = (bytes()?, bytes()?);
+    bench(&mut group, "int_mm/512x512x512/int8", Elements(2 * 512 * 512 * 512), || a.int_mm(&b));
     let (a, b) = (random([32, 64, 64], DType::F32)?, random([32, 64, 64], DType::F32)?);
     let flops = Elements(32 * 2 * 64 * 64 * 64);
     bench(&mut group, "batched/32x64x64x64/float32", flops, || a.matmul(&b));

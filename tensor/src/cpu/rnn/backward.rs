@@ -1,9 +1,9 @@
 //! The backward pass over a sequence: step by step for the gradients of the pre-activations, then one product for each operand.
 
 use super::cell::Cell;
-use super::matrix::{matrix, writable};
+use super::matrix::{matrix, packed, writable};
 use super::rows::{self, RowsMut};
-use crate::cpu::gemm::{Beta, Epilogue, MatMut, MatRef, Operand, Packed, Rows, gemm, gemm_with};
+use crate::cpu::gemm::{Beta, Epilogue, MatMut, MatRef, Operand, Rows, gemm, gemm_with};
 use crate::cpu::memory::Memory;
 use crate::cpu::storage::{elements, filled_shape};
 use crate::{Result, RnnGrads, RnnInputs, RnnSizes, RnnSpec, Shape, Tensor};
@@ -28,7 +28,7 @@ pub(super) fn run<C: Cell>(
 ) -> Result<RnnGrads> {
     let RnnSizes { t, n, hidden, .. } = sizes;
     let (width, d_width, state) = (C::KEPT * hidden, C::GRADS * hidden, n * hidden);
-    let weight_hh = Packed::b(matrix(&inputs.weight_hh));
+    let weight_hh = packed(&inputs.weight_hh);
     let contiguous = |x: Option<&Tensor>| x.map(Tensor::contiguous).transpose();
     let (grad, c0) = (contiguous(grads.output)?, contiguous(inputs.c0.as_ref())?);
     let (grad, c0) = (grad.as_ref().map(elements::<f32>), c0.as_ref().map_or(&[][..], elements::<f32>));

@@ -1,9 +1,9 @@
 //! The forward pass over a sequence.
 
 use super::cell::Cell;
-use super::matrix::{matrix, neighbours, writable};
+use super::matrix::{neighbours, packed, writable};
 use super::rows::{self, RowsMut};
-use crate::cpu::gemm::{Beta, Epilogue, MatMut, MatRef, Operand, Packed, Rows, gemm_with};
+use crate::cpu::gemm::{Beta, Epilogue, MatMut, MatRef, Operand, Rows, gemm_with};
 use crate::cpu::memory::Memory;
 use crate::cpu::storage::{elements, filled_shape};
 use crate::{Result, RnnInputs, RnnOutputs, RnnSizes, RnnSpec, Tensor};
@@ -20,8 +20,8 @@ pub(super) fn run<C: Cell>(
 ) -> Result<RnnOutputs> {
     let RnnSizes { t, n, input, hidden } = sizes;
     let (gates, width, state) = (C::GATES * hidden, C::KEPT * hidden, n * hidden);
-    let weight_ih = Packed::b(matrix(&inputs.weight_ih).t());
-    let weight_hh = Packed::b(matrix(&inputs.weight_hh).t());
+    let weight_ih = packed(&inputs.weight_ih.t()?);
+    let weight_hh = packed(&inputs.weight_hh.t()?);
     let (x, h0) = (inputs.x.contiguous()?, inputs.h0.contiguous()?);
     let (x, h0) = (elements::<f32>(&x), elements::<f32>(&h0));
     let zeros = Memory::zeroed(gates * size_of::<f32>())?;

@@ -1,8 +1,10 @@
 //! Tensors as the matrices and slices that the passes work on.
 
-use crate::cpu::gemm::MatRef;
+use crate::cpu::gemm::{MatRef, Packed};
+use crate::cpu::matmul::packed_right;
 use crate::cpu::storage::{memory, memory_mut};
 use crate::{RnnSpec, Tensor};
+use std::sync::Arc;
 
 /// A matrix of any strides.
 pub(super) fn matrix(x: &Tensor) -> MatRef<'_, f32> {
@@ -13,6 +15,11 @@ pub(super) fn matrix(x: &Tensor) -> MatRef<'_, f32> {
         [x.dims()[0], x.dims()[1]],
         [layout.strides()[0], layout.strides()[1]],
     )
+}
+
+/// A weight as a packed right operand: kept from a call before if it has not changed since, else packed for this one.
+pub(super) fn packed(weight: &Tensor) -> Arc<Packed<f32>> {
+    packed_right::<f32>(weight).unwrap_or_else(|| Arc::new(Packed::b(matrix(weight))))
 }
 
 /// The elements of a new row-major tensor.

@@ -1,5 +1,5 @@
 //! Fused recurrent layers: all input products of a chunk of steps at once, then per step one product with weights packed once
-//! and one pass over the gates.
+//! (and kept for the next sequence while they do not change) and one pass over the gates.
 //!
 //! A step's rows are first the input's products and then, in the same place, what the backward pass wants of the gates:
 //! `[t, n, kept * hidden]`, the very tensor that the composed form saves. The backward pass goes through the steps for the gradients

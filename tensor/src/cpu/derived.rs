@@ -105,7 +105,7 @@ mod tests {
                 assert_eq!(value.as_deref(), if round == 0 { None } else { Some(&i) });
             }
         }
-        let lowest = isa::with_isa(Isa::Portable, || derived.value(purpose("a", 1), || Ok(0)));
+        let lowest = isa::with_isa(Isa::Portable, || derived.value(purpose("a", 1), || Ok(0usize)));
         assert_eq!(lowest.is_some(), isa::isa() == Isa::Portable);
     }
 
@@ -113,9 +113,9 @@ mod tests {
     fn the_oldest_purpose_is_forgotten_first() {
         let derived = Derived::default();
         (0..2 * MOST).for_each(|at| drop(derived.value(purpose("a", at / 2), || Ok(at))));
-        assert_eq!(derived.value(purpose("b", 0), || Ok(0)), None);
-        assert_eq!(derived.value(purpose("a", 1), || Ok(100)).as_deref(), Some(&3));
-        assert_eq!(derived.value(purpose("a", 0), || Ok(100)), None);
+        assert_eq!(derived.value(purpose("b", 0), || Ok(0usize)), None);
+        assert_eq!(derived.value(purpose("a", 1), || Ok(100usize)).as_deref(), Some(&3));
+        assert_eq!(derived.value(purpose("a", 0), || Ok(100usize)), None);
     }
 
     #[test]

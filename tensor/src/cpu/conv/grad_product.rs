@@ -11,13 +11,16 @@ use super::planes::{Frame, Images};
 use super::spread::spread;
 use crate::Result;
 use crate::cpu::f32_mode::{f32_mode, with_f32_mode};
-use crate::cpu::gemm::{Beta, Epilogue, MatMut, Operand, Scalar, gemm_with};
+use crate::cpu::gemm::{Beta, Epilogue, MatMut, MatRef, Operand, PackSource, Rows, Scalar, gemm_with};
 use crate::cpu::isa::{isa, with_isa};
 use crate::cpu::memory::Memory;
 use crate::cpu::threads::SharedMut;
 
 /// Steps of one product: a few blocks of k, and little enough for both operands to stay in the cache.
 const STEPS: usize = 4096;
+
+/// Pixels of an image from which it is worth a product of its own.
+const PLANE: usize = 512;
 
 /// Products of a part that are worth sums of its own.
 const PART: usize = 1 << 21;
@@ -80,14 +83,21 @@ pub(super) fn run<T: ConvElement>(g: &Geometry, grad: &[T], x: &Images<T>, out: 
         let (start, end) = (total * part / parts, total * (part + 1) / parts);
         let mut from = start;
         loop {
-            let to = end.min(from + STEPS);
+            // The pixels of one image are a matrix, whose transpose packs fast; those of small planes are taken together.
+            let one_image = plane >= PLANE;
+            let to = if one_image { (from / plane + 1) * plane } else { from + STEPS };
+            let to = end.min(to).min(from + STEPS);
             let at = |q: usize, image: usize, pixel: usize| q / plane * image + pixel;
             let in_grad: Vec<usize> = (from..to).map(|q| at(q, g.groups * rows * plane, q % plane)).collect();
             let in_x: Vec<usize> = (from..to).map(|q| at(q, image, pixels[q % plane])).collect();
             let (a, b) = (Gathered::new(grad, &lines, &in_grad), Gathered::new(framed, &taps, &in_x));
+            let matrix = (one_image && from < to).then(|| {
+                Rows(MatRef::new(grad, lines[0] + in_grad[0], [rows, to - from], [plane as isize, 1]))
+            });
+            let a: &dyn PackSource<T::Acc> = matrix.as_ref().map_or(&a, |matrix| matrix);
             let c = MatMut::row_major(&mut *sums, rows, columns);
             let beta = if from == start { Beta::Zero } else { Beta::One };
-            let (a, b) = (Operand::Source(&a), Operand::Source(&b));
+            let (a, b) = (Operand::Source(a), Operand::Source(&b));
             with_isa(isa, || with_f32_mode(mode, || gemm_with(a, b, c, beta, Epilogue::default())));
             from = to;
             if from == end {

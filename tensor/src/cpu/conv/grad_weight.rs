@@ -27,7 +27,8 @@ const SUMS: usize = 1 << 21;
 /// Whether this way is the faster one.
 pub(super) fn suits(g: &Geometry) -> bool {
     let taps = g.c * volume(g.w);
-    g.y[2] >= 8 && (taps <= 160 || g.k <= 8) || g.k * g.c <= 8
+    let most = if g.y[2] >= 32 { 576 } else { 160 };
+    g.y[2] >= 16 && (taps <= most || g.k <= 8) || g.k * g.c <= 8
 }
 
 /// Computes the gradient.

@@ -225,7 +225,7 @@ fn kinds() -> Vec<(&'static str, fn(&mut Random) -> f32, fn(&mut Random) -> f32)
         (random.real() * exponent.exp2()) as f32
     }
     fn mixed(random: &mut Random) -> f32 {
-        let small = random.bits() % 3 == 0;
+        let small = random.bits().is_multiple_of(3);
         times(random, if small { 1e-40 } else { 1.0 })
     }
     vec![

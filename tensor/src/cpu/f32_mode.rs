@@ -98,7 +98,7 @@ pub fn set_f32_mode(mode: F32Mode) {
 /// # fn main() -> gradus_tensor::Result<()> {
 /// let x = Tensor::ones([64, 64], &Device::cpu())?;
 /// let y = with_f32_mode(F32Mode::Strict, || x.matmul(&x))?;
-/// assert_eq!(y.select(0, 0)?.select(0, 0)?.item::<f32>()?, 64.0);
+/// assert_eq!(y.select(0, 0)?.select(0, 0)?.item()?, 64.0);
 /// # Ok(()) }
 /// ```
 pub fn with_f32_mode<R>(mode: F32Mode, f: impl FnOnce() -> R) -> R {

@@ -233,7 +233,8 @@ mod tests {
     #[test]
     fn products_of_bytes_are_those_of_integers_in_every_view() -> Result<()> {
         let cpu = Device::cpu();
-        let bytes = |shape: [usize; 2], dtype| Tensor::randn(shape, &cpu)?.mul_scalar(40.0)?.abs()?.to_dtype(dtype);
+        let bytes =
+            |shape: [usize; 2], dtype| Tensor::randn(shape, &cpu)?.mul_scalar(40.0)?.abs()?.to_dtype(dtype);
         for (left, right) in [(DType::I8, DType::I8), (DType::U8, DType::I8), (DType::I8, DType::U8)] {
             let (a, b) = (bytes([9, 21], left)?, bytes([21, 18], right)?);
             for (a, b) in [

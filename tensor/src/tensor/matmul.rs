@@ -77,7 +77,10 @@ impl Tensor {
                 Shape::from([m, n]).checked("int_mm")?;
                 self.backend().int_mm(self, rhs)
             }
-            _ => Err(Error::shapes("int_mm", self.shape(), rhs.shape()).hint("the operands are [m, k] and [k, n]")),
+            _ => {
+                Err(Error::shapes("int_mm", self.shape(), rhs.shape())
+                    .hint("the operands are [m, k] and [k, n]"))
+            }
         }
     }
 

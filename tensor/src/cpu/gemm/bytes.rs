@@ -106,7 +106,10 @@ impl<T: Byte> PackSource<Pair> for Lines<'_, T> {
     }
 
     fn pack(&self, block: &Block, panels: &mut [Pair]) {
-        assert!(block.lines.end <= self.lines() && block.k.end <= self.steps(), "a block lies inside its operand");
+        assert!(
+            block.lines.end <= self.lines() && block.k.end <= self.steps(),
+            "a block lies inside its operand"
+        );
         assert_eq!(panels.len(), block.volume(), "the panels of a block have exactly its volume");
         if !panels.is_empty() {
             pack(block.isa, &self.0, block, panels);

@@ -113,7 +113,7 @@ kernels! {
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86 {
-    use super::super::vector_x86::{F32x8, F32x16, F64x4, F64x8, Pairx8, Pairx16, PairVnni};
+    use super::super::vector_x86::{F32x8, F32x16, F64x4, F64x8, PairVnni, Pairx8, Pairx16};
     use super::*;
 
     kernels! {

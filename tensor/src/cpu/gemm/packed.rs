@@ -148,7 +148,8 @@ impl<S: Scalar> Packed<S> {
 /// Memory of the tensors' allocator, which counts it and aligns it to cache lines. Where there is none, the process ends as it
 /// does where a `Vec` cannot grow.
 fn allocate<S>(values: usize) -> Memory {
-    let layout = Layout::array::<S>(values).unwrap_or_else(|_| panic!("panels of {values} values exceed the address space"));
+    let layout = Layout::array::<S>(values)
+        .unwrap_or_else(|_| panic!("panels of {values} values exceed the address space"));
     Memory::new(layout.size()).unwrap_or_else(|_| handle_alloc_error(layout))
 }
 

@@ -323,10 +323,18 @@ fn integers_wrap() {
 fn products_of_bytes_are_exact_and_wrap_at_32_bits() {
     fn check<A: bytes::Byte, B: bytes::Byte>(a: impl Fn(u64) -> A, b: impl Fn(u64) -> B) {
         let random = &mut Random(23);
-        for (at, [m, n, k]) in
-            [[1, 1, 1], [3, 5, 7], [0, 3, 2], [3, 2, 0], [33, 65, 70], [70, 41, 801], [1, 90, 1601], [49, 50, 3]]
-                .into_iter()
-                .enumerate()
+        for (at, [m, n, k]) in [
+            [1, 1, 1],
+            [3, 5, 7],
+            [0, 3, 2],
+            [3, 2, 0],
+            [33, 65, 70],
+            [70, 41, 801],
+            [1, 90, 1601],
+            [49, 50, 3],
+        ]
+        .into_iter()
+        .enumerate()
         {
             let lies = [LIES[at % 5], LIES[(at / 2 + 1) % 5]];
             let ((a_len, a_offset, a_strides), (b_len, b_offset, b_strides)) =
@@ -339,7 +347,10 @@ fn products_of_bytes_are_exact_and_wrap_at_32_bits() {
             let exact: Vec<i32> = (0..m * n)
                 .map(|c| {
                     (0..k).fold(0, |sum: i32, p| {
-                        let (x, y) = (x[index(a_offset, a_strides, c / n, p)], y[index(b_offset, b_strides, p, c % n)]);
+                        let (x, y) = (
+                            x[index(a_offset, a_strides, c / n, p)],
+                            y[index(b_offset, b_strides, p, c % n)],
+                        );
                         sum.wrapping_add(i32::from(x.value()) * i32::from(y.value()))
                     })
                 })

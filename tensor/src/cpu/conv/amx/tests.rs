@@ -25,7 +25,7 @@ fn cases() -> Vec<(Vec<usize>, Vec<usize>, Conv)> {
         (vec![2, 16, 9, 8], vec![20, 16, 3, 3], conv().padding(1)),
         (vec![1, 37, 7, 11], vec![33, 37, 1, 1], conv()),
         (vec![2, 17, 13, 12], vec![16, 17, 3, 3], conv().padding(1).stride(2)),
-        (vec![1, 32, 15, 14], vec![18, 16, 3, 2], conv().padding([1, 0]).groups(2)),
+        (vec![1, 32, 15, 14], vec![36, 16, 3, 2], conv().padding([1, 0]).groups(2)),
         (vec![1, 16, 12, 14], vec![16, 16, 3, 3], conv().padding(2).dilation(2)),
         (vec![2, 20, 50], vec![24, 20, 5], conv().padding(2)),
         (vec![1, 16, 16, 21], vec![16, 16, 3, 4], conv().padding([1, 2]).stride([1, 3])),

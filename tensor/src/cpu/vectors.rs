@@ -3,6 +3,9 @@
 //! [`dispatch!`](super::wide::dispatch) leaves the vectorising to the compiler; these loops are for what it cannot do by itself: functions such
 //! as `exp` over whole vectors, and sums of them. Element `i` goes to partial sum `i % 32` at every width, so that sums have
 //! one order whatever the level.
+//!
+//! Every closure in these loops is `inline(always)`: one that the compiler left as a function of its own would lack the level's
+//! instructions, and each operation of a vector would become a call (measured: 40 times slower).
 
 use crate::cpu::isa::Isa;
 use crate::cpu::simd::lanes::Lanes;
@@ -145,7 +148,15 @@ fn for_each<V: Vector, const N: usize>(
         for part in 0..LANES / V::WIDTH {
             let at = start + part * V::WIDTH;
             // SAFETY: `at + WIDTH <= start + LANES <= n`, and all operands have `n` elements (checked above).
-            body(part, at, V::WIDTH, x.map(|x| unsafe { V::read(x.as_ptr().add(at)) }));
+            body(
+                part,
+                at,
+                V::WIDTH,
+                x.map(
+                    #[inline(always)]
+                    |x| unsafe { V::read(x.as_ptr().add(at)) },
+                ),
+            );
         }
     }
     if whole < n {
@@ -157,7 +168,10 @@ fn for_each<V: Vector, const N: usize>(
             let (at, first) = (whole + part * V::WIDTH, part * V::WIDTH);
             if at < n {
                 // SAFETY: `first + WIDTH <= LANES`.
-                let values = std::array::from_fn(|k| unsafe { V::read(rest[k].as_ptr().add(first)) });
+                let values = std::array::from_fn(
+                    #[inline(always)]
+                    |k| unsafe { V::read(rest[k].as_ptr().add(first)) },
+                );
                 body(part, at, V::WIDTH.min(n - at), values);
             }
         }
@@ -206,7 +220,12 @@ pub(crate) fn map<V: Vector, const N: usize>(
     y: &mut [V::Element],
     f: impl Fn([V; N]) -> V,
 ) {
-    for_each::<V, N>(x, [V::Element::zero(); N], |_, at, count, x| put(y, at, count, f(x)));
+    for_each::<V, N>(
+        x,
+        [V::Element::zero(); N],
+        #[inline(always)]
+        |_, at, count, x| put(y, at, count, f(x)),
+    );
 }
 
 /// `y[i] = f(y[i], x[0][i], …)`.
@@ -223,7 +242,14 @@ pub(crate) fn update<V: Vector, const N: usize>(
         // SAFETY: `at + WIDTH <= n`, and all operands have `n` elements (checked above).
         unsafe {
             let y = y.as_mut_ptr().add(at);
-            f(V::read(y), x.map(|x| V::read(x.as_ptr().add(at)))).write(y);
+            f(
+                V::read(y),
+                x.map(
+                    #[inline(always)]
+                    |x| V::read(x.as_ptr().add(at)),
+                ),
+            )
+            .write(y);
         }
     }
     if whole < n {
@@ -246,13 +272,27 @@ pub(crate) fn sums<V: Vector, const N: usize, const M: usize>(
     f: impl Fn([V; N]) -> [V; M],
 ) -> [V::Element; M] {
     let mut parts = [[V::zero(); LANES]; M];
-    for_each::<V, N>(x, pad, |part, _, _, x| {
-        let terms = f(x);
-        for k in 0..M {
-            parts[k][part] = parts[k][part] + terms[k];
-        }
-    });
-    std::array::from_fn(|k| total(&parts[k], |a, b| a + b))
+    for_each::<V, N>(
+        x,
+        pad,
+        #[inline(always)]
+        |part, _, _, x| {
+            let terms = f(x);
+            for k in 0..M {
+                parts[k][part] = parts[k][part] + terms[k];
+            }
+        },
+    );
+    std::array::from_fn(
+        #[inline(always)]
+        |k| {
+            total(
+                &parts[k],
+                #[inline(always)]
+                |a, b| a + b,
+            )
+        },
+    )
 }
 
 /// As [`map`], and the sum of what it writes; `f` of the `pad`s is 0.
@@ -264,12 +304,21 @@ pub(crate) fn map_sum<V: Vector, const N: usize>(
     f: impl Fn([V; N]) -> V,
 ) -> V::Element {
     let mut parts = [V::zero(); LANES];
-    for_each::<V, N>(x, pad, |part, at, count, x| {
-        let value = f(x);
-        parts[part] = parts[part] + value;
-        put(y, at, count, value);
-    });
-    total(&parts, |a, b| a + b)
+    for_each::<V, N>(
+        x,
+        pad,
+        #[inline(always)]
+        |part, at, count, x| {
+            let value = f(x);
+            parts[part] = parts[part] + value;
+            put(y, at, count, value);
+        },
+    );
+    total(
+        &parts,
+        #[inline(always)]
+        |a, b| a + b,
+    )
 }
 
 /// The largest element, -∞ of none; NaNs may be passed over.
@@ -277,6 +326,15 @@ pub(crate) fn map_sum<V: Vector, const N: usize>(
 pub(crate) fn largest<V: Vector>(x: &[V::Element]) -> V::Element {
     let least = -V::Element::splat(f64::INFINITY);
     let mut parts = [V::all(least); LANES];
-    for_each::<V, 1>([x], [least], |part, _, _, [x]| parts[part] = x.larger(parts[part]));
-    total(&parts, |a, b| if a > b { a } else { b })
+    for_each::<V, 1>(
+        [x],
+        [least],
+        #[inline(always)]
+        |part, _, _, [x]| parts[part] = x.larger(parts[part]),
+    );
+    total(
+        &parts,
+        #[inline(always)]
+        |a, b| if a > b { a } else { b },
+    )
 }

@@ -168,25 +168,50 @@ impl<A: Vectorised> VectorLoop<A> for Rows<'_, A> {
             let tops = V::all(top);
             let sum = match dx {
                 Some(dx) => {
-                    let sum = map_sum::<V, 1>([x], [least], dx, |[x]| (x - tops).exp());
+                    let sum = map_sum::<V, 1>(
+                        [x],
+                        [least],
+                        dx,
+                        #[inline(always)]
+                        |[x]| (x - tops).exp(),
+                    );
                     let factor = V::all((weight + all) / sum * scale);
                     if rule.smoothing > 0.0 {
                         let share = V::all(spread * scale);
-                        update::<V, 1>(dx, [&rule.weights], |e, [w]| e * factor - w * share);
+                        update::<V, 1>(
+                            dx,
+                            [&rule.weights],
+                            #[inline(always)]
+                            |e, [w]| e * factor - w * share,
+                        );
                     } else {
-                        update::<V, 0>(dx, [], |e, []| e * factor);
+                        update::<V, 0>(
+                            dx,
+                            [],
+                            #[inline(always)]
+                            |e, []| e * factor,
+                        );
                     }
                     dx[class] = dx[class] - weight * scale;
                     sum
                 }
-                None => sums::<V, 1, 1>([x], [least], |[x]| [(x - tops).exp()])[0],
+                None => sums::<V, 1, 1>(
+                    [x],
+                    [least],
+                    #[inline(always)]
+                    |[x]| [(x - tops).exp()],
+                )[0],
             };
             let log_sum = sum.ln();
             let mut loss = -(((x[class] - top) - log_sum) * weight);
             if rule.smoothing > 0.0 {
                 let log_sums = V::all(log_sum);
-                let log_p = |[x, w]: [V; 2]| [((x - tops) - log_sums) * w];
-                let [sum] = sums::<V, 2, 1>([x, &rule.weights], [top, A::zero()], log_p);
+                let [sum] = sums::<V, 2, 1>(
+                    [x, &rule.weights],
+                    [top, A::zero()],
+                    #[inline(always)]
+                    |[x, w]| [((x - tops) - log_sums) * w],
+                );
                 loss = loss - sum * spread;
             }
             losses[i] = loss;
@@ -214,15 +239,35 @@ impl<A: Vectorised> VectorLoop<A> for Columns<'_, A> {
         let all = rule.weight_sum();
         let mut tops = panel[..width].to_vec();
         for row in panel.chunks_exact(width) {
-            update::<V, 1>(&mut tops, [row], |top, [x]| x.larger(top));
+            update::<V, 1>(
+                &mut tops,
+                [row],
+                #[inline(always)]
+                |top, [x]| x.larger(top),
+            );
         }
         let (mut factors, mut smoothed) = (vec![A::zero(); width], vec![A::zero(); width]);
         for (row, &w) in panel.chunks_exact_mut(width).zip(&rule.weights) {
-            update::<V, 1>(row, [&tops], |x, [top]| x - top);
-            update::<V, 1>(&mut factors, [row], |sum, [x]| sum + x.exp());
+            update::<V, 1>(
+                row,
+                [&tops],
+                #[inline(always)]
+                |x, [top]| x - top,
+            );
+            update::<V, 1>(
+                &mut factors,
+                [row],
+                #[inline(always)]
+                |sum, [x]| sum + x.exp(),
+            );
             if smooth {
                 let w = V::all(w);
-                update::<V, 1>(&mut smoothed, [row], |sum, [x]| sum + x * w);
+                update::<V, 1>(
+                    &mut smoothed,
+                    [row],
+                    #[inline(always)]
+                    |sum, [x]| sum + x * w,
+                );
             }
         }
         for j in 0..width {
@@ -244,7 +289,12 @@ impl<A: Vectorised> VectorLoop<A> for Columns<'_, A> {
         }
         for (row, &w) in panel.chunks_exact_mut(width).zip(&rule.weights) {
             let share = V::all(if smooth { spread * w * scale } else { A::zero() });
-            update::<V, 1>(row, [&factors], |x, [factor]| x.exp() * factor - share);
+            update::<V, 1>(
+                row,
+                [&factors],
+                #[inline(always)]
+                |x, [factor]| x.exp() * factor - share,
+            );
         }
         for (j, &target) in targets.iter().enumerate() {
             match rule.class(target) {

@@ -22,13 +22,34 @@ impl<A: WideFloat> VectorLoop<A> for Rows<'_, A> {
             let top = V::all(largest::<V>(x));
             let least = -V::Element::splat(f64::INFINITY);
             if self.log {
-                let [sum] = sums::<V, 1, 1>([x], [least], |[x]| [(x - top).exp()]);
+                let [sum] = sums::<V, 1, 1>(
+                    [x],
+                    [least],
+                    #[inline(always)]
+                    |[x]| [(x - top).exp()],
+                );
                 let log_sum = V::all(sum.ln());
-                map::<V, 1>([x], y, |[x]| (x - top) - log_sum);
+                map::<V, 1>(
+                    [x],
+                    y,
+                    #[inline(always)]
+                    |[x]| (x - top) - log_sum,
+                );
             } else {
-                let sum = map_sum::<V, 1>([x], [least], y, |[x]| (x - top).exp());
+                let sum = map_sum::<V, 1>(
+                    [x],
+                    [least],
+                    y,
+                    #[inline(always)]
+                    |[x]| (x - top).exp(),
+                );
                 let scale = V::all(V::Element::one() / sum);
-                update::<V, 0>(y, [], |e, []| e * scale);
+                update::<V, 0>(
+                    y,
+                    [],
+                    #[inline(always)]
+                    |e, []| e * scale,
+                );
             }
         }
     }
@@ -52,13 +73,33 @@ impl<A: WideFloat> VectorLoop<A> for RowsBackward<'_, A> {
         let rows = self.g.chunks_exact(self.n).zip(self.y.chunks_exact(self.n));
         for ((g, y), dx) in rows.zip(self.dx.chunks_exact_mut(self.n)) {
             if self.log {
-                let [sum] = sums::<V, 1, 1>([g], [zero], |[g]| [g]);
+                let [sum] = sums::<V, 1, 1>(
+                    [g],
+                    [zero],
+                    #[inline(always)]
+                    |[g]| [g],
+                );
                 let sum = V::all(sum);
-                map::<V, 2>([g, y], dx, |[g, y]| g - y.exp() * sum);
+                map::<V, 2>(
+                    [g, y],
+                    dx,
+                    #[inline(always)]
+                    |[g, y]| g - y.exp() * sum,
+                );
             } else {
-                let [dot] = sums::<V, 2, 1>([g, y], [zero; 2], |[g, y]| [g * y]);
+                let [dot] = sums::<V, 2, 1>(
+                    [g, y],
+                    [zero; 2],
+                    #[inline(always)]
+                    |[g, y]| [g * y],
+                );
                 let dot = V::all(dot);
-                map::<V, 2>([g, y], dx, |[g, y]| (g - dot) * y);
+                map::<V, 2>(
+                    [g, y],
+                    dx,
+                    #[inline(always)]
+                    |[g, y]| (g - dot) * y,
+                );
             }
         }
     }
@@ -83,16 +124,46 @@ impl<A: WideFloat> VectorLoop<A> for Columns<'_, A> {
         sum.fill(V::Element::zero());
         for row in panel.chunks_exact_mut(columns) {
             if log {
-                update::<V, 1>(row, [top], |x, [top]| x - top);
-                update::<V, 1>(sum, [row], |sum, [x]| sum + x.exp());
+                update::<V, 1>(
+                    row,
+                    [top],
+                    #[inline(always)]
+                    |x, [top]| x - top,
+                );
+                update::<V, 1>(
+                    sum,
+                    [row],
+                    #[inline(always)]
+                    |sum, [x]| sum + x.exp(),
+                );
             } else {
-                update::<V, 1>(row, [top], |x, [top]| (x - top).exp());
-                update::<V, 1>(sum, [row], |sum, [e]| sum + e);
+                update::<V, 1>(
+                    row,
+                    [top],
+                    #[inline(always)]
+                    |x, [top]| (x - top).exp(),
+                );
+                update::<V, 1>(
+                    sum,
+                    [row],
+                    #[inline(always)]
+                    |sum, [e]| sum + e,
+                );
             }
         }
-        update::<V, 0>(sum, [], |sum, []| if log { sum.ln() } else { V::one() / sum });
+        update::<V, 0>(
+            sum,
+            [],
+            #[inline(always)]
+            |sum, []| if log { sum.ln() } else { V::one() / sum },
+        );
         for row in panel.chunks_exact_mut(columns) {
-            update::<V, 1>(row, [sum], |y, [s]| if log { y - s } else { y * s });
+            update::<V, 1>(
+                row,
+                [sum],
+                #[inline(always)]
+                |y, [s]| if log { y - s } else { y * s },
+            );
         }
     }
 }
@@ -114,10 +185,20 @@ impl<A: WideFloat> VectorLoop<A> for ColumnsBackward<'_, A> {
         let columns = sum.len();
         sum.fill(V::Element::zero());
         for (g, y) in g.chunks_exact(columns).zip(y.chunks_exact(columns)) {
-            update::<V, 2>(sum, [g, y], |sum, [g, y]| sum + if log { g } else { g * y });
+            update::<V, 2>(
+                sum,
+                [g, y],
+                #[inline(always)]
+                |sum, [g, y]| sum + if log { g } else { g * y },
+            );
         }
         for (g, y) in g.chunks_exact(columns).zip(y.chunks_exact_mut(columns)) {
-            update::<V, 2>(y, [g, sum], |y, [g, s]| if log { g - y.exp() * s } else { (g - s) * y });
+            update::<V, 2>(
+                y,
+                [g, sum],
+                #[inline(always)]
+                |y, [g, s]| if log { g - y.exp() * s } else { (g - s) * y },
+            );
         }
     }
 }

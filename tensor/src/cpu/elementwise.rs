@@ -7,7 +7,7 @@ use crate::cpu::isa::isa;
 use crate::cpu::map::{self, Operand};
 use crate::cpu::moves::with_unit;
 use crate::cpu::simd::map::Pair;
-use crate::cpu::storage::{filled, memory, memory_mut};
+use crate::cpu::storage::{elements, filled, filled_shape, memory, memory_mut};
 use crate::cpu::threads::SharedMut;
 use crate::cpu::walk::{GRAIN, Run, Walk};
 use crate::op::{BinaryOp, CompareOp, PredicateOp, UnaryOp};
@@ -70,11 +70,25 @@ fn stretches<const N: usize>(run: Run<N>, mut f: impl FnMut([isize; N], usize)) 
     }
 }
 
+/// Whether operands are so few consecutive elements that a walk would cost more than the work.
+fn are_few(operands: &[&Tensor]) -> bool {
+    operands[0].numel() <= FEW && operands.iter().all(|t| t.layout().is_contiguous())
+}
+
+/// A part of what one task would get.
+const FEW: usize = GRAIN / 4;
+
 /// `op(x)`.
 pub(crate) fn unary(op: UnaryOp, x: &Tensor) -> Result<Tensor> {
-    let layout = result_layout(&[x]);
-    let isa = isa();
     map::check_unary(op, x.dtype())?;
+    let isa = isa();
+    if are_few(&[x]) {
+        return match_dtype!(x.dtype(), T => filled_shape::<T>(x.shape(), |y| {
+            map::unary(op, isa, Operand::Slice(elements::<T>(x)), y);
+            Ok(())
+        }));
+    }
+    let layout = result_layout(&[x]);
     match_dtype!(x.dtype(), T => filled::<T>(layout, |y| {
         let (source, y) = (memory::<T>(x), SharedMut::new(y));
         Walk::new([&layout, x.layout()]).parallel_runs(|run| {
@@ -105,8 +119,14 @@ pub(crate) fn unary_backward(op: UnaryOp, grad: &Tensor, saved: &Tensor) -> Resu
 
 /// A function of two elements whose dtype was checked.
 fn pair(op: Pair, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let layout = result_layout(&[a, b]);
     let isa = isa();
+    if are_few(&[a, b]) {
+        return match_dtype!(a.dtype(), T => filled_shape::<T>(a.shape(), |y| {
+            map::binary(op, isa, Operand::Slice(elements::<T>(a)), Operand::Slice(elements::<T>(b)), y);
+            Ok(())
+        }));
+    }
+    let layout = result_layout(&[a, b]);
     let (a_moved, b_moved) = (in_order(&layout, a)?, in_order(&layout, b)?);
     let (a, b) = (a_moved.as_ref().unwrap_or(a), b_moved.as_ref().unwrap_or(b));
     match_dtype!(a.dtype(), T => filled::<T>(layout, |y| {

@@ -76,12 +76,8 @@ unary_grads! {
 
 /// The gradient in one pass if the backend has it, else by the rule: as it always is when it is to be differentiated in turn.
 fn fused(op: UnaryOp, rule: Grad, g: &Var, saved: &Var) -> Result<Var> {
-    if !is_recording() {
-        if let Some(dx) = g.value().unary_backward(op, saved.value())? {
-            return Ok(dx.into());
-        }
-    }
-    rule(g, saved)
+    let dx = if is_recording() { None } else { g.value().unary_backward(op, saved.value())? };
+    dx.map_or_else(|| rule(g, saved), |dx| Ok(dx.into()))
 }
 
 /// The gradient of a step function.

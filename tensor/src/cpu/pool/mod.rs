@@ -151,7 +151,7 @@ fn scatter(grad: &Tensor, input: Shape, targets: &impl Targets) -> Result<Tensor
                 // SAFETY: each plane belongs to one task.
                 wide_dx.write(unsafe { part(&dx, i, to) }, |dx| {
                     dx.fill(<T as Wide>::Acc::zero());
-                    targets.each(i, |out, at| dx[at] = dx[at] + g[out]);
+                    targets.each(i, |out, at| dx[at] += g[out]);
                 });
             }
         });

@@ -24,6 +24,9 @@ const PARTS: usize = 16;
 /// The most values that the sums of all parts may have.
 const SUMS: usize = 1 << 21;
 
+/// Products of a unit that `spread` runs beside others, whatever their number.
+const ALONE: usize = 1 << 20;
+
 /// Whether this way is the faster one.
 pub(super) fn suits(g: &Geometry) -> bool {
     let taps = g.c * volume(g.w);
@@ -50,7 +53,8 @@ pub(super) fn run<T: ConvElement>(g: &Geometry, grad: &[T], x: &Images<T>, out: 
     let mut sums = Memory::new(g.groups * parts * size * size_of::<T::Acc>())?;
     let sums = &mut sums.as_mut_slice::<T::Acc>()[..g.groups * parts * size];
     let shared = SharedMut::new(sums);
-    spread(g.groups * parts, g.products() / (g.groups * parts), |unit| {
+    // However large, a unit runs on one thread: side by side they all must go.
+    spread(g.groups * parts, (g.products() / (g.groups * parts)).min(ALONE), |unit| {
         let (group, part) = (unit / parts, unit % parts);
         // SAFETY: each unit has sums of its own.
         let sums = unsafe { shared.slice(unit * size..(unit + 1) * size) };

@@ -147,6 +147,17 @@ pub(crate) fn check_raw(call: &'static str, answer: cudaError_enum) -> Result<()
     }
 }
 
+/// The error of a driver function that is declared as returning a number.
+///
+/// # Errors
+///
+/// [`CudaError::Driver`] unless `answer` is success.
+pub(crate) fn check_code(call: &'static str, answer: u32) -> Result<(), CudaError> {
+    // What a `checked` trampoline hid behind "unknown", this thread remembers.
+    let unknown = answer == Code::UNKNOWN.0;
+    if answer == 0 { Ok(()) } else { Err(failure(call, if unknown { LAST.get() } else { Code(answer) })) }
+}
+
 fn failure(call: &'static str, code: Code) -> CudaError {
     CudaError::Driver { call, code: code.0, name: code.name().to_owned() }
 }

@@ -17,7 +17,7 @@ mod names;
 mod trampolines;
 
 pub use code::Code;
-pub(crate) use code::{check, check_raw};
+pub(crate) use code::{check, check_code, check_raw};
 
 /// Finds a driver function by name, as `dlsym` does.
 pub type Lookup = fn(&CStr) -> Option<NonNull<c_void>>;

@@ -1,0 +1,30 @@
+// What the emulated driver calls, with C names. Included once, after the kernels.
+#pragma once
+
+#include "machine.h"
+#include "registry.h"
+
+#include <cstdio>
+
+extern "C" {
+
+// The kernel of this name, or null.
+const void *gradus_emulator_find(const char *name) {
+    auto found = emulator::kernels().find(name);
+    return found == emulator::kernels().end() ? nullptr : &found->second;
+}
+
+// A block of global memory begins or ceases to exist.
+void gradus_emulator_allocate(std::uintptr_t base, std::size_t bytes) { emulator::Allocations::all().add(base, bytes); }
+void gradus_emulator_free(std::uintptr_t base) { emulator::Allocations::all().remove(base); }
+
+// Runs a grid to its end. 0, or 1 with a sentence on what is wrong.
+int gradus_emulator_launch(const void *kernel, const unsigned *grid, const unsigned *block, std::size_t shared, int cooperative,
+                           unsigned seed, void **arguments, char *message, std::size_t length) {
+    const auto &call = *static_cast<const emulator::Call *>(kernel);
+    const std::string wrong = emulator::machine().run({grid[0], grid[1], grid[2]}, {block[0], block[1], block[2]}, shared,
+                                                      cooperative != 0, seed, [&] { call(arguments); });
+    std::snprintf(message, length, "%s", wrong.c_str());
+    return wrong.empty() ? 0 : 1;
+}
+}

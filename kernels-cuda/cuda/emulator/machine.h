@@ -1,0 +1,262 @@
+// The machine: runs the threads of a grid as fibers, in an order drawn from a seed, and watches what they do.
+//
+// Each block has shared memory of its own, poisoned at the start; blocks run one after the other, except in a cooperative
+// launch, where all are resident. A thread runs until it must wait for others; when nobody can go on, that is a deadlock,
+// and the report says who waits where. Whatever is found wrong ends the launch with a sentence: the first one counts.
+#pragma once
+
+#include "fiber.h"
+#include "memory.h"
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <random>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace emulator {
+
+constexpr unsigned WARP = 32;
+constexpr std::size_t SHARED_BYTES = 232448; // what a block may have on Hopper
+
+struct Dim3 {
+    unsigned x = 1, y = 1, z = 1;
+    unsigned volume() const { return x * y * z; }
+};
+
+struct Block;
+
+// What threads gather at: a barrier of a block, a warp, or the grid.
+struct Gathering {
+    unsigned arrived = 0;
+    std::vector<unsigned> waiting; // fibers
+};
+
+struct Fiber {
+    Place place;
+    unsigned thread = 0; // in its block
+    Block *block = nullptr;
+    bool done = false;
+    const char *waits_for = nullptr;
+    unsigned warp_epoch = 0;
+    std::vector<std::vector<std::function<void()>>> copies{1}; // groups of asynchronous copies; the last is open
+};
+
+// A collective of a warp: each lane leaves a value and takes what the whole warp left.
+struct Exchange {
+    std::uint32_t mask = 0, arrived = 0;
+    std::uint64_t values[WARP] = {};
+    std::uint64_t given[WARP] = {}; // what all left in the last round
+    const char *name = nullptr;
+    std::vector<unsigned> waiting;
+};
+
+struct Block {
+    Dim3 index;
+    unsigned threads = 0, live = 0, epoch = 0;
+    std::vector<std::uint8_t> shared;
+    std::size_t shared_used = 0;
+    std::map<const void *, std::size_t> arrays; // static arrays by their declaration
+    std::map<int, Gathering> barriers;
+    std::vector<std::map<std::uint32_t, Exchange>> exchanges; // by warp, then by mask
+    RaceRecorder races;
+};
+
+class Machine {
+  public:
+    Dim3 grid, block;
+    std::size_t dynamic_shared = 0;
+
+    // Runs a grid; what was found wrong, or nothing.
+    std::string run(Dim3 grid_, Dim3 block_, std::size_t dynamic, bool cooperative, unsigned seed, std::function<void()> kernel) {
+        grid = grid_, block = block_, dynamic_shared = dynamic, body = std::move(kernel);
+        order.seed(seed);
+        error.clear();
+        if (block.volume() == 0 || block.volume() > 1024) return "a block has 1 to 1024 threads";
+        if (grid.volume() == 0) return "a grid has at least one block";
+        if (dynamic > SHARED_BYTES) return "a block has at most 232448 bytes of shared memory";
+        const unsigned blocks = grid.volume(), together = cooperative ? blocks : 1;
+        for (unsigned first = 0; first < blocks && error.empty(); first += together) resident(first, together);
+        return error;
+    }
+
+    Fiber &self() { return fibers[current]; }
+
+    // Ends the launch. Does not return to the kernel.
+    [[noreturn]] void fail(const std::string &what) {
+        if (error.empty()) {
+            std::ostringstream out;
+            const Dim3 &b = self().block->index;
+            out << what << " (block " << b.x << "," << b.y << "," << b.z << " thread " << self().thread << ")";
+            error = out.str();
+        }
+        self().place.leave_for(scheduler); // which drops all fibers
+        std::abort();
+    }
+
+    // Waits until all of `count` threads have arrived at a gathering; the last one wakes the others.
+    void gather(Gathering &at, unsigned count, const char *name) {
+        if (++at.arrived > count) fail(std::string(name) + ": more threads arrive than it waits for");
+        if (at.arrived < count) {
+            at.waiting.push_back(current);
+            return wait(name);
+        }
+        at.arrived = 0;
+        for (unsigned fiber : at.waiting) wake(fiber);
+        at.waiting.clear();
+    }
+
+    // The barrier of a block; named barriers may be for some of its warps.
+    void block_barrier(int id, unsigned count) {
+        Block &b = *self().block;
+        if (count % WARP != 0 && count != b.threads) fail("bar.sync: a named barrier counts whole warps");
+        Gathering &at = b.barriers[id];
+        // For the recorder a barrier of some warps orders all of them: it misses races then, and accuses nobody wrongly.
+        if (at.arrived + 1 == count) b.epoch++;
+        gather(at, count, "bar.sync");
+    }
+
+    void grid_barrier() {
+        unsigned all = 0;
+        for (Block &b : blocks) all += b.threads;
+        if (blocks.size() != grid.volume()) fail("grid sync in a launch that is not cooperative");
+        if (everybody.arrived + 1 == all) for (Block &b : blocks) b.epoch++;
+        gather(everybody, all, "grid sync");
+    }
+
+    // Leaves `value` and gives what every lane of `mask` left.
+    const std::uint64_t *exchange(std::uint32_t mask, std::uint64_t value, const char *name) {
+        Fiber &f = self();
+        const unsigned lane = f.thread % WARP;
+        if (!(mask >> lane & 1)) fail(std::string(name) + ": the mask lacks the calling lane");
+        const unsigned first = f.thread / WARP * WARP, size = std::min(WARP, f.block->threads - first);
+        if (size < WARP && mask >> size) fail(std::string(name) + ": the mask names lanes that do not exist");
+        Exchange &x = f.block->exchanges[f.thread / WARP][mask];
+        if (x.arrived == 0) x.name = name;
+        if (x.name != name) fail(std::string("lanes of a warp meet in ") + x.name + " and " + name);
+        x.values[lane] = value;
+        x.arrived |= 1u << lane;
+        if (x.arrived != mask) {
+            x.waiting.push_back(current);
+            wait(name);
+        } else {
+            std::copy(std::begin(x.values), std::end(x.values), std::begin(x.given));
+            x.arrived = 0;
+            // All lanes go on from one epoch, later than any that one of them was in.
+            unsigned epoch = f.warp_epoch;
+            for (unsigned fiber : x.waiting) epoch = std::max(epoch, fibers[fiber].warp_epoch);
+            for (unsigned fiber : x.waiting) fibers[fiber].warp_epoch = epoch + 1, wake(fiber);
+            f.warp_epoch = epoch + 1;
+            x.waiting.clear();
+        }
+        return x.given;
+    }
+
+    // Lets another thread run, now and then: what a kernel may not rely on is order.
+    void maybe_yield() {
+        if (order() % 8 == 0) {
+            ready.push_back(current);
+            self().place.leave_for(scheduler);
+        }
+    }
+
+    unsigned random() { return order(); }
+
+    static Machine &get() {
+        static thread_local Machine machine;
+        return machine;
+    }
+
+  private:
+    std::vector<Fiber> fibers;
+    std::vector<Block> blocks;
+    std::vector<unsigned> ready;
+    unsigned current = 0;
+    Place scheduler;
+    Gathering everybody;
+    Stacks stacks;
+    std::mt19937 order;
+    std::function<void()> body;
+    std::string error;
+
+    static void entry() {
+        Machine &machine = get();
+        machine.body();
+        Fiber &f = machine.self();
+        f.done = true;
+        f.block->live--;
+        f.place.leave_for(machine.scheduler);
+        std::abort();
+    }
+
+    void wait(const char *name) {
+        self().waits_for = name;
+        self().place.leave_for(scheduler);
+        self().waits_for = nullptr;
+    }
+
+    void wake(unsigned fiber) { ready.push_back(fiber); }
+
+    void resident(unsigned first, unsigned count) {
+        const unsigned threads = block.volume();
+        blocks.clear();
+        blocks.resize(count);
+        fibers.clear();
+        fibers.resize(count * threads);
+        ready.clear();
+        everybody = {};
+        for (unsigned i = 0; i < count; i++) {
+            Block &b = blocks[i];
+            const unsigned at = first + i;
+            b.index = {at % grid.x, at / grid.x % grid.y, at / grid.x / grid.y};
+            b.threads = b.live = threads;
+            b.shared.assign(SHARED_BYTES, 0xFF); // NaN, and an index that is out of bounds
+            b.shared_used = (dynamic_shared + 127) / 128 * 128;
+            b.exchanges.resize((threads + WARP - 1) / WARP);
+        }
+        for (unsigned i = 0; i < fibers.size(); i++) {
+            Fiber &f = fibers[i];
+            f.thread = i % threads;
+            f.block = &blocks[i / threads];
+            f.place.prepare(stacks.at(i), Stacks::SIZE, entry);
+            ready.push_back(i);
+        }
+        schedule();
+    }
+
+    void schedule() {
+        unsigned left = fibers.size();
+        while (left > 0 && error.empty()) {
+            if (ready.empty()) {
+                error = deadlock();
+                return;
+            }
+            const unsigned pick = order() % ready.size();
+            current = ready[pick];
+            ready[pick] = ready.back();
+            ready.pop_back();
+            scheduler.leave_for(fibers[current].place);
+            if (fibers[current].done) left--;
+        }
+    }
+
+    std::string deadlock() {
+        std::map<std::string, unsigned> who;
+        for (const Fiber &f : fibers)
+            if (!f.done) {
+                std::ostringstream out;
+                out << (f.waits_for ? f.waits_for : "nothing") << " in block " << f.block->index.x << " warp " << f.thread / WARP;
+                who[out.str()]++;
+            }
+        std::ostringstream out;
+        out << "deadlock:";
+        for (const auto &[what, count] : who) out << " " << count << " threads wait for " << what << ";";
+        return out.str();
+    }
+};
+
+inline Machine &machine() { return Machine::get(); }
+
+} // namespace emulator

@@ -1,0 +1,150 @@
+// The primitives of device.h for nvcc. The only file with builtin variables, intrinsics and inline assembly.
+#pragma once
+
+#include <cooperative_groups.h>
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <type_traits>
+
+#define DEVICE __device__ __forceinline__
+#define KERNEL_OF(threads, name, parameters) extern "C" __global__ void __launch_bounds__(threads) name parameters
+#define KERNEL(name, parameters) KERNEL_OF(1024, name, parameters)
+
+// --- numbers ---
+
+// Half precision: 1 sign, 5 exponent and 10 mantissa bits.
+struct f16 {
+    std::uint16_t bits;
+};
+
+// The upper half of a float.
+struct bf16 {
+    std::uint16_t bits;
+};
+
+DEVICE float to_float(float x) { return x; }
+DEVICE float to_float(bf16 x) { return __uint_as_float(std::uint32_t{x.bits} << 16); }
+DEVICE float to_float(f16 x) { return __half2float(__ushort_as_half(x.bits)); }
+
+template <class T> DEVICE T from_float(float x);
+template <> DEVICE float from_float<float>(float x) { return x; }
+template <> DEVICE bf16 from_float<bf16>(float x) { return {__bfloat16_as_ushort(__float2bfloat16_rn(x))}; }
+template <> DEVICE f16 from_float<f16>(float x) { return {__half_as_ushort(__float2half_rn(x))}; }
+
+// --- where a thread is ---
+
+DEVICE unsigned thread_x() { return threadIdx.x; }
+DEVICE unsigned block_x() { return blockIdx.x; }
+DEVICE unsigned block_y() { return blockIdx.y; }
+DEVICE unsigned block_z() { return blockIdx.z; }
+DEVICE unsigned block_size() { return blockDim.x; }
+DEVICE unsigned grid_x() { return gridDim.x; }
+DEVICE unsigned grid_y() { return gridDim.y; }
+DEVICE unsigned grid_z() { return gridDim.z; }
+DEVICE unsigned lane() { return threadIdx.x % 32; }
+DEVICE unsigned warp() { return threadIdx.x / 32; }
+
+// --- memory ---
+
+template <class T, int N> struct alignas(sizeof(T) * N) Vec {
+    T at[N];
+    DEVICE T &operator[](int i) { return at[i]; }
+    DEVICE const T &operator[](int i) const { return at[i]; }
+};
+
+// Global memory. Passed to kernels as the pointer that it is.
+template <class T> struct Global {
+    T *pointer;
+
+    DEVICE T &operator[](std::int64_t i) const { return pointer[i]; }
+
+    template <int N> DEVICE Vec<std::remove_const_t<T>, N> load_vector(std::int64_t i) const {
+        return *reinterpret_cast<const Vec<std::remove_const_t<T>, N> *>(pointer + i);
+    }
+
+    template <int N> DEVICE void store_vector(std::int64_t i, const Vec<T, N> &v) const {
+        *reinterpret_cast<Vec<T, N> *>(pointer + i) = v;
+    }
+
+    DEVICE T atomic_add(std::int64_t i, T value) const { return atomicAdd(pointer + i, value); }
+
+    DEVICE Global operator+(std::int64_t i) const { return {pointer + i}; }
+};
+
+// An array in shared memory.
+template <class T> struct Shared {
+    T *pointer;
+
+    DEVICE T &operator[](std::int64_t i) const { return pointer[i]; }
+    DEVICE T atomic_add(std::int64_t i, T value) const { return atomicAdd(pointer + i, value); }
+};
+
+#define SHARED(T, name, count)                                                                                                   \
+    __shared__ __align__(16) T memory_of_##name[count];                                                                          \
+    const Shared<T> name{memory_of_##name}
+#define DYNAMIC_SHARED(T, name)                                                                                                  \
+    extern __shared__ __align__(1024) std::uint8_t dynamic_shared[];                                                             \
+    const Shared<T> name{reinterpret_cast<T *>(dynamic_shared)}
+
+// --- barriers and collectives ---
+
+DEVICE void block_sync() { __syncthreads(); }
+DEVICE void block_sync(int id, unsigned threads) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
+DEVICE void warp_sync() { __syncwarp(); }
+DEVICE void grid_sync() { cooperative_groups::this_grid().sync(); }
+
+DEVICE std::uint32_t warp_ballot(bool p) { return __ballot_sync(~0u, p); }
+template <class T> DEVICE T shuffle(T value, unsigned from) { return __shfl_sync(~0u, value, from); }
+template <class T> DEVICE T shuffle_down(T value, unsigned by) { return __shfl_down_sync(~0u, value, by); }
+template <class T> DEVICE T shuffle_xor(T value, unsigned mask) { return __shfl_xor_sync(~0u, value, mask); }
+
+// --- asynchronous copies ---
+
+template <class T> DEVICE std::uint32_t shared_address(const Shared<T> &array, std::int64_t i) {
+    return static_cast<std::uint32_t>(__cvta_generic_to_shared(array.pointer + i));
+}
+
+// 16 bytes to shared memory, of which the last 16 - bytes become zero.
+template <class T> DEVICE void copy_async16(const Shared<T> &to, std::int64_t i, Global<const T> from, std::int64_t j, unsigned bytes = 16) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to, i)), "l"(from.pointer + j), "r"(bytes) : "memory");
+}
+
+DEVICE void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits until at most `LEFT` of the groups committed last are unfinished.
+template <int LEFT> DEVICE void copy_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory"); }
+
+// --- matrix fragments, as the PTX manual lays them out ---
+
+template <class T> DEVICE Vec<std::uint32_t, 4> ldmatrix_x4(const Shared<T> &from, std::int64_t i) {
+    Vec<std::uint32_t, 4> v;
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3])
+                 : "r"(shared_address(from, i))
+                 : "memory");
+    return v;
+}
+
+template <class T> DEVICE Vec<std::uint32_t, 4> ldmatrix_x4_trans(const Shared<T> &from, std::int64_t i) {
+    Vec<std::uint32_t, 4> v;
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3])
+                 : "r"(shared_address(from, i))
+                 : "memory");
+    return v;
+}
+
+// D += A B for A 16x16 by rows, B 16x8 by columns, of T, sums in float.
+template <class T> DEVICE void mma_16816(float (&d)[4], const Vec<std::uint32_t, 4> &a, const Vec<std::uint32_t, 2> &b);
+
+template <> DEVICE void mma_16816<bf16>(float (&d)[4], const Vec<std::uint32_t, 4> &a, const Vec<std::uint32_t, 2> &b) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+template <> DEVICE void mma_16816<f16>(float (&d)[4], const Vec<std::uint32_t, 4> &a, const Vec<std::uint32_t, 2> &b) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}

@@ -1,0 +1,85 @@
+//! An emulated GPU: kernels run on the processor, behind a driver that stands in for NVIDIA's.
+//!
+//! A kernel that is written against `cuda/device.h` has two meanings. nvcc compiles it for a GPU; a C++ compiler makes a library of
+//! it in which each CUDA thread is a fiber, and each primitive (barriers, shuffles, asynchronous copies, matrix fragments) does
+//! what the hardware does, in an order drawn from a seed. [`install`] puts a driver in the place of `libcuda` that runs them, so that
+//! the very host code of a program runs too, on a machine without a GPU.
+//!
+//! A launch that does something wrong fails, and [`last_report`] says what: an access outside of any allocation or array, a vector
+//! that is not aligned, two threads racing for a place of shared memory, a deadlock with who waits where. Memory is poisoned with
+//! NaN before it is written. What it cannot find: wrong memory orders between blocks, and anything about speed.
+//!
+//! ```no_run
+//! use gradus_kernels_cuda::emulator;
+//! # fn main() -> Result<(), emulator::EmulatorError> {
+//! let library = emulator::compile("kernels/mine.cu".as_ref(), "target/emulated".as_ref())?;
+//! emulator::install(&library)?; // before anything else asks for a device
+//! assert_eq!(gradus_kernels_cuda::devices().unwrap()[0].name, "Emulated GPU");
+//! # Ok(()) }
+//! ```
+
+mod compiler;
+mod driver;
+mod library;
+
+pub use compiler::compile;
+pub use driver::{BYTES, allocated, failing, last_report};
+
+use crate::driver::stand_in;
+use std::path::{Path, PathBuf};
+
+/// Why kernels cannot be emulated.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmulatorError {
+    /// There is no C++ compiler.
+    #[error("no C++ compiler: {tried} could not be run: install g++ or clang++, or name one in CXX")]
+    NoCompiler {
+        /// The names that were tried.
+        tried: String,
+    },
+
+    /// The kernels do not compile.
+    #[error("{source_file}: does not compile with {compiler}:\n{output}", source_file = .source_file.display())]
+    DoesNotCompile {
+        /// The file with the kernels.
+        source_file: PathBuf,
+        /// The compiler.
+        compiler: String,
+        /// What it printed.
+        output: String,
+    },
+
+    /// A file or folder could not be read or written.
+    #[error("{path}: {reason}", path = .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+
+    /// The library is not one of emulated kernels.
+    #[error("{path}: not a library of emulated kernels: {reason}", path = .path.display())]
+    NotKernels {
+        /// The library.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// Something has used the driver already.
+    #[error("the emulator comes too late: a driver is in use; install it before anything asks for a device")]
+    TooLate,
+}
+
+/// Puts the emulated GPU in the place of the driver, for the whole process.
+///
+/// # Errors
+///
+/// If the library cannot be loaded, or the driver has been used before.
+pub fn install(library: &Path) -> Result<(), EmulatorError> {
+    library::load(library)?;
+    // SAFETY: each function of `driver::lookup` has the signature of the driver's documentation and lives forever.
+    if unsafe { stand_in(driver::lookup) } { Ok(()) } else { Err(EmulatorError::TooLate) }
+}

@@ -6,6 +6,7 @@
 use super::ConvElement;
 use super::gather::Gathered;
 use super::geometry::{Geometry, positions, volume};
+use super::grad_weight::parts;
 use super::pass::Pass;
 use super::planes::{Frame, Images};
 use super::spread::spread;
@@ -21,15 +22,6 @@ const STEPS: usize = 4096;
 
 /// Pixels of an image from which it is worth a product of its own.
 const PLANE: usize = 512;
-
-/// Products of a part that are worth sums of its own.
-const PART: usize = 1 << 21;
-
-/// The most parts; each has sums of its own.
-const PARTS: usize = 16;
-
-/// The most values that the sums of all parts may have.
-const SUMS: usize = 1 << 21;
 
 /// Computes the gradient.
 ///
@@ -65,10 +57,7 @@ pub(super) fn run<T: ConvElement>(g: &Geometry, grad: &[T], x: &Images<T>, out: 
 
     let total = g.n * plane;
     let (rows, columns) = (g.k, taps.len());
-    let parts = (g.products() / g.groups / PART)
-        .min(SUMS / (rows * columns * g.groups))
-        .clamp(1, PARTS)
-        .min(total.max(1));
+    let parts = parts(g, rows * columns).min(total.max(1));
     let mut sums = Memory::new(g.groups * parts * rows * columns * size_of::<T::Acc>())?;
     let sums = &mut sums.as_mut_slice::<T::Acc>()[..g.groups * parts * rows * columns];
     let shared = SharedMut::new(sums);

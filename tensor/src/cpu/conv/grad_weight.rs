@@ -8,7 +8,7 @@ use super::direct;
 use super::geometry::{Geometry, volume};
 use super::pass::Pass;
 use super::planes::Images;
-use super::spread::spread;
+use super::spread::side_by_side;
 use crate::Result;
 use crate::cpu::gemm::Scalar;
 use crate::cpu::isa::isa;
@@ -24,8 +24,10 @@ const PARTS: usize = 16;
 /// The most values that the sums of all parts may have.
 const SUMS: usize = 1 << 21;
 
-/// Products of a unit that `spread` runs beside others, whatever their number.
-const ALONE: usize = 1 << 20;
+/// Into how many parts, each with sums of its own, the sum of a gradient with `size` weights in a group is cut.
+pub(super) fn parts(g: &Geometry, size: usize) -> usize {
+    (g.products() / g.groups / PART).min(SUMS / (size * g.groups)).clamp(1, PARTS)
+}
 
 /// Whether this way is the faster one.
 pub(super) fn suits(g: &Geometry) -> bool {
@@ -48,13 +50,11 @@ pub(super) fn run<T: ConvElement>(g: &Geometry, grad: &[T], x: &Images<T>, out: 
     let sources = Sources::new(&pass, x);
     let taps = pass.taps(&pass.phases[0], sources.channel, |p| sources.at(p)).1;
     let size = g.k * taps.len();
-    let parts =
-        (g.products() / g.groups / PART).min(SUMS / (size * g.groups)).clamp(1, PARTS).min(g.n.max(1));
+    let parts = parts(g, size).min(g.n.max(1));
     let mut sums = Memory::new(g.groups * parts * size * size_of::<T::Acc>())?;
     let sums = &mut sums.as_mut_slice::<T::Acc>()[..g.groups * parts * size];
     let shared = SharedMut::new(sums);
-    // However large, a unit runs on one thread: side by side they all must go.
-    spread(g.groups * parts, (g.products() / (g.groups * parts)).min(ALONE), |unit| {
+    side_by_side(g.groups * parts, g.products() / (g.groups * parts), |unit| {
         let (group, part) = (unit / parts, unit % parts);
         // SAFETY: each unit has sums of its own.
         let sums = unsafe { shared.slice(unit * size..(unit + 1) * size) };

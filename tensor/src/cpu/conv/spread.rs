@@ -13,13 +13,22 @@ const MANY: usize = 16;
 /// Products per task that are worth a hand-over to another thread.
 const TASK: usize = 1 << 18;
 
-/// Runs `f(0)`, … `f(units - 1)`, each once, and returns the error of the first that fails.
-///
-/// Many units, or small ones, run side by side; few large ones one after the other, each with all threads for itself.
+/// As [`side_by_side`], for units that can use all threads themselves: few large ones run one after the other, each with all
+/// threads for itself.
 pub(super) fn spread(units: usize, products: usize, f: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
     if units < MANY && products >= LARGE {
         return (0..units).try_for_each(f);
     }
+    side_by_side(units, products, f)
+}
+
+/// Runs `f(0)`, … `f(units - 1)`, each once and on one thread, and returns the error of the first that fails. `products` is the
+/// size of a unit: small ones share a task.
+pub(super) fn side_by_side(
+    units: usize,
+    products: usize,
+    f: impl Fn(usize) -> Result<()> + Sync,
+) -> Result<()> {
     let group = (TASK / products.max(1)).max(1);
     let failed = Mutex::new(None);
     parallel_for(units.div_ceil(group), |task| {

@@ -23,7 +23,7 @@ use super::correlate::Finish;
 use super::level::Levels;
 use super::pass::Pass;
 use super::planes::{Frame, Images};
-use super::spread::spread;
+use super::spread::side_by_side;
 use super::tiles::{Panels, Spot, Tiles, spots};
 use crate::Result;
 use crate::cpu::f32_mode::{F32Mode, f32_mode};
@@ -140,7 +140,7 @@ pub(super) fn run(
     let spoilt: Vec<AtomicBool> = (0..pass.n).map(|_| AtomicBool::new(false)).collect();
     let shared = SharedMut::new(&mut *out);
     let blocks = plan.blocks();
-    spread(blocks * pass.groups, 1 << 20, |unit| {
+    side_by_side(blocks * pass.groups, 1 << 20, |unit| {
         let (group, parts) = (unit / blocks, plan.parts(unit % blocks));
         let count = parts.iter().map(|part| part.rows.len()).sum::<usize>() * plan.tiles[1];
         let (inputs, sums) = (pass.sources * plan.pitch, pass.outs * plan.pitch);

@@ -3,6 +3,7 @@
 //! The product of two bytes needs 16 bits and their sum 17, so `a₀·b₀ + a₁·b₁` is exact in the 32 bits that vectors sum pairs in.
 //! Everything else is the machinery of all products: a pair is the number that panels are made of.
 
+use super::amx;
 use super::driver::{self, Problem};
 use super::epilogue::{Beta, Epilogue};
 use super::kernel::Kernels;
@@ -47,11 +48,16 @@ impl Pair {
 
 /// A type of eight bits.
 pub trait Byte: bytemuck::Pod + Send + Sync {
+    /// Whether it has a sign.
+    const SIGNED: bool;
+
     /// Its value.
     fn value(self) -> i16;
 }
 
 impl Byte for i8 {
+    const SIGNED: bool = true;
+
     #[inline(always)]
     fn value(self) -> i16 {
         self.into()
@@ -59,6 +65,8 @@ impl Byte for i8 {
 }
 
 impl Byte for u8 {
+    const SIGNED: bool = false;
+
     #[inline(always)]
     fn value(self) -> i16 {
         self.into()
@@ -72,8 +80,20 @@ impl Byte for u8 {
 ///
 /// # Panics
 /// If the shapes do not fit together.
-pub fn gemm_bytes<A: Byte, B: Byte>(a: MatRef<A>, b: MatRef<B>, c: MatMut<i32>) {
+pub fn gemm_bytes<A: Byte, B: Byte>(a: MatRef<A>, b: MatRef<B>, mut c: MatMut<i32>) {
+    assert_fit(&a, &b, &c);
+    let target = c.target();
+    if let Some(unit) = amx::bytes::unit(isa::isa(), a.rows(), b.cols(), a.cols())
+        && (target.row == 1 || target.col == 1)
+    {
+        return amx::bytes::run(unit, isa::isa(), a, b, target);
+    }
     product(Pair::kernels(isa::isa()), a, b, c);
+}
+
+fn assert_fit<A, B>(a: &MatRef<A>, b: &MatRef<B>, c: &MatMut<i32>) {
+    assert_eq!((c.rows(), c.cols()), (a.rows(), b.cols()), "the result has A's rows and B's columns");
+    assert_eq!(a.cols(), b.rows(), "A has as many columns as B has rows");
 }
 
 /// [`gemm_bytes`] with some kernels.
@@ -83,10 +103,8 @@ pub(super) fn product<A: Byte, B: Byte>(
     b: MatRef<B>,
     mut c: MatMut<i32>,
 ) {
-    let (m, n) = (c.rows(), c.cols());
-    assert_eq!((m, n), (a.rows(), b.cols()), "the result has A's rows and B's columns");
-    assert_eq!(a.cols(), b.rows(), "A has as many columns as B has rows");
-    let c = c.target();
+    assert_fit(&a, &b, &c);
+    let (m, n, c) = (c.rows(), c.cols(), c.target());
     let c = Target { start: c.start.cast::<Pair>(), row: c.row, col: c.col };
     let (a, b) = (Lines(a), Lines(b.t()));
     let (a, b) = (Operand::Source(&a), Operand::Source(&b));

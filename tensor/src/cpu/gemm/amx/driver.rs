@@ -6,6 +6,7 @@
 
 use super::panels::{Packer, View, k_blocks};
 use super::range::{Head, Way, scale};
+use super::square::{Square, Sums};
 use super::{BLOCK, Plan, Row, Session, TileJob, strict};
 use crate::cpu::gemm::driver::Problem;
 use crate::cpu::gemm::epilogue::Beta;
@@ -19,10 +20,7 @@ use crate::cpu::threads;
 use std::ops::Range;
 
 /// The most panels of A that are multiplied with a panel of B before the next: their parts stay in the second-level cache.
-const PANELS: usize = 8;
-
-/// Rows of C that lie this many bytes apart, or a multiple of it, share the sets of the first-level cache; squares of such a C are copied.
-const ALIAS: usize = 4096;
+pub(super) const PANELS: usize = 8;
 
 /// Runs a problem as planned.
 pub(in crate::cpu::gemm) fn run<T: GemmElement>(plan: Plan, isa: Isa, problem: &Problem<T>) {
@@ -92,7 +90,7 @@ impl<T: GemmElement> Strip<'_, T> {
         let (height, width) = (self.rows.len(), self.cols.len());
         let padded = [height, width].map(|len| len.next_multiple_of(BLOCK));
         let mut scratch = Scratch::<f32>::new(if in_place { 0 } else { padded[0] * (padded[1] + 16) });
-        let mut sums = if in_place {
+        let sums = if in_place {
             let start = problem.c.at(self.rows.start, self.cols.start).cast();
             Sums { start, row: problem.c.row, height, width }
         } else {
@@ -130,7 +128,7 @@ impl<T: GemmElement> Strip<'_, T> {
             };
             let add = problem.beta == Beta::One || at > 0;
             // SAFETY: the sums are C's elements of this strip, which no other task touches, or scratch.
-            unsafe { self.block(&session, &mut sums, k.len(), a, b, add) }
+            unsafe { self.block(&session, &sums, k.len(), a, b, add) }
         }
         drop(session);
         if !in_place || !problem.epilogue.is_identity() {
@@ -141,7 +139,7 @@ impl<T: GemmElement> Strip<'_, T> {
     }
 
     /// Widens the strip of C into scratch.
-    fn read(&self, sums: &Sums) {
+    fn read(&self, sums: &Sums<f32>) {
         for (r, i) in self.rows.clone().enumerate() {
             for (s, j) in self.cols.clone().enumerate() {
                 // SAFETY: the scratch has a place for each element of the strip, and the strip is the task's own.
@@ -160,7 +158,7 @@ impl<T: GemmElement> Strip<'_, T> {
     unsafe fn block(
         &self,
         session: &Session,
-        sums: &mut Sums,
+        sums: &Sums<f32>,
         blocks: usize,
         a: (&[Row], &[Head]),
         b: (&[Row], &[Head]),
@@ -168,7 +166,7 @@ impl<T: GemmElement> Strip<'_, T> {
     ) {
         let panel = blocks * self.plan.products.parts() * BLOCK;
         let rows = self.rows.len().div_ceil(BLOCK);
-        let mut square = Square::ZERO;
+        let mut square = Square::zero();
         for first in (0..rows).step_by(PANELS) {
             let some = first..rows.min(first + PANELS);
             for j in 0..self.cols.len().div_ceil(BLOCK) {
@@ -199,16 +197,17 @@ impl<T: GemmElement> Strip<'_, T> {
                                 }
                                 let c = square.0.as_mut_ptr().cast();
                                 session.run(self.plan.products, &job(c, BLOCK as isize, add));
-                                sums.store(i, j, &square, false, |x| x);
+                                sums.store(i, j, &square, |_, new| new);
                             }
                             Way::ScaledTiles(by) => {
                                 let c = square.0.as_mut_ptr().cast();
                                 session.run(self.plan.products, &job(c, BLOCK as isize, false));
-                                sums.store(i, j, &square, add, |x| scale(x, by));
+                                let sum = |old, new| if add { old + scale(new, by) } else { scale(new, by) };
+                                sums.store(i, j, &square, sum);
                             }
                             Way::Strict => {
                                 self.strict((a_rows, a_head), (b_rows, b_head), blocks, &mut square);
-                                sums.store(i, j, &square, add, |x| x);
+                                sums.store(i, j, &square, |old, new| if add { old + new } else { new });
                             }
                         }
                     }
@@ -218,7 +217,7 @@ impl<T: GemmElement> Strip<'_, T> {
     }
 
     /// The product of two panels by multiply-adds.
-    fn strict(&self, a: (&[Row], Head), b: (&[Row], Head), blocks: usize, square: &mut Square) {
+    fn strict(&self, a: (&[Row], Head), b: (&[Row], Head), blocks: usize, square: &mut Square<f32>) {
         let values = blocks * BLOCK * BLOCK;
         let mut scratch = Scratch::<f32>::new(2 * values);
         let (left, right) = scratch.as_mut_slice().split_at_mut(values);
@@ -226,71 +225,5 @@ impl<T: GemmElement> Strip<'_, T> {
         packer(Side::A).unpack(a.1, a.0, left);
         packer(Side::B).unpack(b.1, b.0, right);
         strict::product(self.isa, left, right, &mut square.0);
-    }
-}
-
-/// A square of sums by itself.
-#[repr(align(64))]
-struct Square([[f32; BLOCK]; BLOCK]);
-
-impl Square {
-    const ZERO: Square = Square([[0.0; BLOCK]; BLOCK]);
-}
-
-/// Where the sums of a strip are; rows are contiguous.
-struct Sums {
-    start: *mut f32,
-    row: isize,
-    height: usize,
-    width: usize,
-}
-
-impl Sums {
-    /// The first element of a square.
-    fn at(&self, i: usize, j: usize) -> *mut f32 {
-        self.start.wrapping_offset((i * BLOCK) as isize * self.row).wrapping_add(j * BLOCK)
-    }
-
-    /// Whether a kernel should write a square here: it is whole, and its rows do not crowd the cache.
-    fn is_direct(&self, i: usize, j: usize) -> bool {
-        (i + 1) * BLOCK <= self.height
-            && (j + 1) * BLOCK <= self.width
-            && !(self.row.unsigned_abs() * size_of::<f32>()).is_multiple_of(ALIAS)
-    }
-
-    /// The rows of a square that exist, and their length.
-    fn rows(&self, i: usize, j: usize) -> (impl Iterator<Item = *mut f32> + use<>, usize) {
-        let (start, row) = (self.at(i, j), self.row);
-        let rows =
-            (0..BLOCK.min(self.height - i * BLOCK)).map(move |r| start.wrapping_offset(r as isize * row));
-        (rows, BLOCK.min(self.width - j * BLOCK))
-    }
-
-    /// Copies a square; what does not exist is zero.
-    ///
-    /// # Safety
-    /// The sums belong to the caller.
-    unsafe fn load(&self, i: usize, j: usize, square: &mut Square) {
-        *square = Square::ZERO;
-        let (rows, len) = self.rows(i, j);
-        for (row, to) in rows.zip(&mut square.0) {
-            // SAFETY: the row and `len` elements of it exist, and are the caller's.
-            to[..len].copy_from_slice(unsafe { std::slice::from_raw_parts(row, len) });
-        }
-    }
-
-    /// Writes or adds what exists of a square, each element through `f`.
-    ///
-    /// # Safety
-    /// The sums belong to the caller.
-    unsafe fn store(&mut self, i: usize, j: usize, square: &Square, add: bool, f: impl Fn(f32) -> f32) {
-        let (rows, len) = self.rows(i, j);
-        for (row, from) in rows.zip(&square.0) {
-            // SAFETY: as in `load`.
-            let row = unsafe { std::slice::from_raw_parts_mut(row, len) };
-            for (x, value) in row.iter_mut().zip(from) {
-                *x = if add { *x + f(*value) } else { f(*value) };
-            }
-        }
     }
 }

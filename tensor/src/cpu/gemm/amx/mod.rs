@@ -8,17 +8,20 @@
 //!
 //! Products of fewer than 16 lines or 32 steps leave most of a tile empty and go to the vector kernels.
 
+pub(super) mod bytes;
 mod driver;
 #[cfg(test)]
 mod model;
 mod panels;
 mod range;
 mod split;
+mod square;
 mod strict;
 #[cfg(test)]
 mod tests;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod tile;
+mod words;
 
 pub(super) use driver::run;
 pub(in crate::cpu) use panels::Packer;
@@ -62,7 +65,7 @@ struct TileJob {
     b: *const Row,
     /// Blocks of steps, at least one.
     blocks: usize,
-    /// The square of C; its rows are contiguous.
+    /// The square of C, of `i32` for bytes; its rows are contiguous.
     c: *mut f32,
     /// Distance between the rows of C, in values.
     c_row: isize,
@@ -106,13 +109,15 @@ pub(in crate::cpu) struct PlaneJob {
 type PlaneFn = unsafe fn(&PlaneJob);
 
 /// What multiplies tiles.
-struct Unit {
+pub(super) struct Unit {
     /// Readies the tiles of this thread.
     configure: unsafe fn(),
     /// Gives them back.
     release: unsafe fn(),
     /// By [`Products`].
     products: [TileFn; 4],
+    /// On bytes, by whether those of A have signs, then those of B; sums are `i32`.
+    bytes: [TileFn; 4],
     /// By [`Products`].
     correlations: [PlaneFn; 4],
 }

@@ -8,6 +8,7 @@ pub(super) static UNIT: Unit = Unit {
     configure: nothing,
     release: nothing,
     products: [product::<0>, product::<1>, product::<2>, product::<3>],
+    bytes: [bytes::<false, false>, bytes::<false, true>, bytes::<true, false>, bytes::<true, true>],
     correlations: [correlation::<0>, correlation::<1>, correlation::<2>, correlation::<3>],
 };
 
@@ -62,6 +63,28 @@ unsafe fn product<const WHICH: usize>(job: &TileJob) {
             // SAFETY: as above.
             unsafe { to.cast::<[f32; 16]>().write(row.map(f32::from_bits)) }
         }
+    }
+}
+
+/// # Safety
+/// See [`TileFn`](super::TileFn).
+unsafe fn bytes<const A: bool, const B: bool>(job: &TileJob) {
+    for (i, j) in (0..32 * 32).map(|at| (at / 32, at % 32)) {
+        let c = job.c.wrapping_offset(i as isize * job.c_row).wrapping_add(j).cast::<i32>();
+        // SAFETY: C is 32 rows of 32 values (the caller's word).
+        let mut sum = if job.add { unsafe { *c } } else { 0 };
+        for (block, word) in (0..job.blocks * 16).map(|at| (at / 16, at % 16)) {
+            // SAFETY: the panels hold `blocks` blocks of 32 rows (the caller's word).
+            let (a, b) = unsafe {
+                ((*job.a.add(block * 32 + i)).0[word], (*job.b.add(block * 32 + j / 16 * 16 + word)).0[j % 16])
+            };
+            let value = |byte: u8, signed| if signed { i32::from(byte as i8) } else { i32::from(byte) };
+            for (a, b) in a.to_le_bytes().into_iter().zip(b.to_le_bytes()) {
+                sum = sum.wrapping_add(value(a, A) * value(b, B));
+            }
+        }
+        // SAFETY: as above.
+        unsafe { *c = sum };
     }
 }
 

@@ -22,7 +22,7 @@ use std::any::TypeId;
 use std::ops::Range as Span;
 
 /// The most blocks of steps that a block of k has.
-const DEPTH: usize = 16;
+pub(super) const DEPTH: usize = 16;
 
 /// Steps that are staged as `f32` at a time: 16 KiB, which the first-level cache holds.
 const STAGED: usize = 4 * BLOCK;

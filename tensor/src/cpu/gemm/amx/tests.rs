@@ -26,7 +26,7 @@ fn tables(f32: Option<Products>) -> Vec<&'static Kernels<f32>> {
 }
 
 /// The tiles of this machine.
-fn native() -> Option<&'static Unit> {
+pub(super) fn native() -> Option<&'static Unit> {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     if isa::available().contains(&Isa::Amx) {
         return Some(&tile::UNIT);
@@ -34,10 +34,10 @@ fn native() -> Option<&'static Unit> {
     None
 }
 
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn bits(&mut self) -> u32 {
+    pub(super) fn bits(&mut self) -> u32 {
         self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (self.0 >> 32) as u32
     }
@@ -440,6 +440,28 @@ fn the_kernels_give_the_bits_of_the_model() {
                 run(&model::UNIT),
                 "{products:?}, {blocks} blocks, add {add}, row {c_row}"
             );
+        }
+    }
+}
+
+#[test]
+fn the_kernels_on_bytes_give_the_numbers_of_the_model() {
+    let Some(native) = native() else { return };
+    let random = &mut Random(7);
+    let mut rows = |len| -> Vec<Row> { (0..len).map(|_| Row(std::array::from_fn(|_| random.bits()))).collect() };
+    for (blocks, add, c_row) in [(1, false, 32), (3, true, 75)] {
+        let (a, b) = (rows(blocks * 32), rows(blocks * 32));
+        for signs in 0..4 {
+            let run = |unit: &'static Unit| {
+                let mut c: Vec<i32> = (0..32 * 75).collect();
+                let (c_start, ahead) = (c.as_mut_ptr().cast(), a.as_ptr());
+                let job = TileJob { a: a.as_ptr(), b: b.as_ptr(), blocks, c: c_start, c_row, add, ahead };
+                let _session = Session::new(unit);
+                // SAFETY: A and B have rows for as many blocks, C has 32 rows of 32 values.
+                unsafe { (unit.bytes[signs])(&job) };
+                c
+            };
+            assert_eq!(run(native), run(&model::UNIT), "signs {signs}, {blocks} blocks, add {add}, row {c_row}");
         }
     }
 }

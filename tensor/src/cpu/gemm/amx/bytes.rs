@@ -184,7 +184,12 @@ mod tests {
     }
 
     /// Every product of both kinds of layouts, against plain sums.
-    fn check<A: Byte, B: Byte>(random: &mut Random, [m, n, k]: [usize; 3], a_of: fn(u8) -> A, b_of: fn(u8) -> B) {
+    fn check<A: Byte, B: Byte>(
+        random: &mut Random,
+        [m, n, k]: [usize; 3],
+        a_of: fn(u8) -> A,
+        b_of: fn(u8) -> B,
+    ) {
         // Extremes more often than not.
         let mut byte = || match random.bits() {
             bits if bits & 3 == 0 => (bits >> 8) as u8,
@@ -195,11 +200,8 @@ mod tests {
         let b: Vec<B> = (0..k * n).map(|_| b_of(byte())).collect();
         let isa = *isa::available().last().unwrap();
         for layout in 0..8 {
-            let [a_view, b_view] = [
-                [[k, 1], [1, m]][layout & 1],
-                [[n, 1], [1, k]][layout >> 1 & 1],
-            ]
-            .map(|strides| strides.map(|s| s as isize));
+            let [a_view, b_view] = [[[k, 1], [1, m]][layout & 1], [[n, 1], [1, k]][layout >> 1 & 1]]
+                .map(|strides| strides.map(|s| s as isize));
             let a = MatRef::new(&a, 0, [m, k], a_view);
             let b = MatRef::new(&b, 0, [k, n], b_view);
             let c_strides = if layout < 4 { [n as isize, 1] } else { [1, m as isize] };
@@ -256,7 +258,9 @@ mod tests {
         };
         let one = of(1);
         assert!([2, 3, 7].into_iter().all(|threads| of(threads) == one));
-        let exact = |i: usize, j: usize| (0..k).map(|p| i32::from(a[i * k + p]) * i32::from(b[p * n + j])).sum::<i32>();
+        let exact = |i: usize, j: usize| {
+            (0..k).map(|p| i32::from(a[i * k + p]) * i32::from(b[p * n + j])).sum::<i32>()
+        };
         assert!((0..m * n).all(|at| one[at] == exact(at / n, at % n)));
     }
 }

@@ -76,7 +76,10 @@ unsafe fn bytes<const A: bool, const B: bool>(job: &TileJob) {
         for (block, word) in (0..job.blocks * 16).map(|at| (at / 16, at % 16)) {
             // SAFETY: the panels hold `blocks` blocks of 32 rows (the caller's word).
             let (a, b) = unsafe {
-                ((*job.a.add(block * 32 + i)).0[word], (*job.b.add(block * 32 + j / 16 * 16 + word)).0[j % 16])
+                (
+                    (*job.a.add(block * 32 + i)).0[word],
+                    (*job.b.add(block * 32 + j / 16 * 16 + word)).0[j % 16],
+                )
             };
             let value = |byte: u8, signed| if signed { i32::from(byte as i8) } else { i32::from(byte) };
             for (a, b) in a.to_le_bytes().into_iter().zip(b.to_le_bytes()) {

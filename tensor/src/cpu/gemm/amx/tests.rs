@@ -448,7 +448,8 @@ fn the_kernels_give_the_bits_of_the_model() {
 fn the_kernels_on_bytes_give_the_numbers_of_the_model() {
     let Some(native) = native() else { return };
     let random = &mut Random(7);
-    let mut rows = |len| -> Vec<Row> { (0..len).map(|_| Row(std::array::from_fn(|_| random.bits()))).collect() };
+    let mut rows =
+        |len| -> Vec<Row> { (0..len).map(|_| Row(std::array::from_fn(|_| random.bits()))).collect() };
     for (blocks, add, c_row) in [(1, false, 32), (3, true, 75)] {
         let (a, b) = (rows(blocks * 32), rows(blocks * 32));
         for signs in 0..4 {
@@ -461,7 +462,11 @@ fn the_kernels_on_bytes_give_the_numbers_of_the_model() {
                 unsafe { (unit.bytes[signs])(&job) };
                 c
             };
-            assert_eq!(run(native), run(&model::UNIT), "signs {signs}, {blocks} blocks, add {add}, row {c_row}");
+            assert_eq!(
+                run(native),
+                run(&model::UNIT),
+                "signs {signs}, {blocks} blocks, add {add}, row {c_row}"
+            );
         }
     }
 }

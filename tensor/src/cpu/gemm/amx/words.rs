@@ -71,7 +71,9 @@ fn by_lines<T: Piece>(lines: &MatRef<T>, own: Span<usize>, blocks: &Span<usize>,
             rest.fill(T::zeroed());
             if lines.col_stride() == 1 && len > 0 {
                 // SAFETY: these steps of the line are inside the matrix (asserted by `panel`) and lie side by side.
-                filled.copy_from_slice(unsafe { std::slice::from_raw_parts(lines.at(own.start + i, start), len) });
+                filled.copy_from_slice(unsafe {
+                    std::slice::from_raw_parts(lines.at(own.start + i, start), len)
+                });
             } else {
                 for (p, value) in filled.iter_mut().enumerate() {
                     // SAFETY: the step of the line is inside the matrix (asserted by `panel`).

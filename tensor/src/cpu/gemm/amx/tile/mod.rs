@@ -16,13 +16,8 @@ use super::Unit;
 use std::arch::asm;
 
 /// The tiles of this processor.
-pub(super) static UNIT: Unit = Unit {
-    configure,
-    release,
-    products: products::TABLE,
-    bytes: bytes::TABLE,
-    correlations: planes::TABLE,
-};
+pub(super) static UNIT: Unit =
+    Unit { configure, release, products: products::TABLE, bytes: bytes::TABLE, correlations: planes::TABLE };
 
 /// What `ldtilecfg` reads.
 #[repr(C, align(64))]

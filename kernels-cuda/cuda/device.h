@@ -15,7 +15,12 @@
 //   shuffle(v, lane)  shuffle_down(v, by)  shuffle_xor(v, mask)  warp_ballot(p)      by all lanes of a warp
 //   copy_async16(shared, i, global, j, bytes)  copy_async_commit()  copy_async_wait<N>()
 //   ldmatrix_x4(shared, i)  ldmatrix_x4_trans(shared, i)  mma_16816(d, a, b)    fragments as in the PTX manual
-//   to_float(x)  from_float<T>(x)  f16  bf16
+//   to_float(x)  from_float<T>(x)  from_double<T>(x)  f16  bf16
+//
+//   PARAMETER T name    a structure as a kernel's parameter, which stays where the driver put it
+//   UNROLL for (…)      a loop whose passes are known; ROLLED for (…) one that stays a loop
+//
+// Functions of one and two numbers are those of <cmath>: std::exp and so on, for float and double.
 #pragma once
 
 #include <cstdint>

@@ -65,8 +65,11 @@ pub enum CudaError {
         count: usize,
     },
 
-    /// There is a GPU, but nothing to run on it.
-    #[error("no CUDA device: this version carries no CUDA kernels for the {device}: run on the CPU")]
+    /// There is a GPU, but nothing to run on it: nvcc was not found when the program was built.
+    #[error(
+        "no CUDA device: this program was built without kernels for the {device}, as no nvcc was found: install the CUDA \
+         toolkit 13.0 (scripts/cuda-toolkit does) and build again with NVCC set, or run on the CPU"
+    )]
     KernelsNotBuilt {
         /// The name of the GPU.
         device: String,

@@ -8,13 +8,38 @@
 //! }
 //! ```
 //!
-//! There are no kernels in this version, so no tensor can live on a GPU yet.
+//! [`device`] gives a GPU as a device for tensors. Its kernels are compiled when the crate is built, if there is an nvcc; the
+//! `emulator` runs the same kernels on the processor.
 
 mod error;
 mod info;
 
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub mod driver;
+
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub mod event;
+
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod backend;
+
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod gpu;
+
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod images;
+
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod launch;
+
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod pool;
+
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod slabs;
+
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod staging;
 
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod context;
@@ -41,18 +66,40 @@ pub use context::{Context, devices, open};
 pub use error::{CudaError, CudaVersion, NEEDED};
 pub use info::DeviceInfo;
 
-/// The GPU `cuda:{index}` as a device for tensors; counted from 0.
+/// The GPU `cuda:{index}` as a device for tensors; counted from 0. Every call for one index gives the same device.
 ///
 /// # Errors
 ///
-/// Why there is none and what to do. This version has no kernels, so on a machine with a GPU that is the reason:
-/// [`CudaError::KernelsNotBuilt`].
+/// Why there is none and what to do: no driver, no GPU, a driver too old, or a program that was built without kernels.
 ///
 /// ```
-/// let error = gradus_kernels_cuda::device(0).unwrap_err();
-/// println!("{error}");
+/// if let Err(error) = gradus_kernels_cuda::device(0) {
+///     println!("{error}");
+/// }
 /// ```
 pub fn device(index: usize) -> Result<Device> {
-    let context = open(index)?;
-    Err(CudaError::KernelsNotBuilt { device: context.info().name.clone() }.into())
+    #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+    return backend::device(index);
+    #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+    return match open(index)? {};
+}
+
+/// Gives memory that no tensor uses back to the driver of GPU `index`, so that other programs can have it. Waits for the GPU.
+///
+/// # Errors
+///
+/// As [`device`].
+pub fn empty_cache(index: usize) -> Result<()> {
+    #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+    return Ok(gpu::gpu(index).map(|gpu| gpu.pool.empty_cache())?);
+    #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+    return match open(index)? {};
+}
+
+/// What the kernels of this program were compiled with, and for which GPUs; `None` if no nvcc was there.
+pub fn built_with() -> Option<&'static str> {
+    #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+    return images::BUILT_WITH;
+    #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+    return None;
 }

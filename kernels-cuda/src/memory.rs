@@ -1,7 +1,7 @@
 //! Memory of a GPU, and copies between it and the host.
 //!
 //! Each block is an allocation of the driver's own, which costs microseconds and waits for the GPU when freed: good
-//! for data that lives long.
+//! for data that lives long. Tensors share slabs of them.
 
 use std::ffi::c_void;
 

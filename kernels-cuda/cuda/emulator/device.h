@@ -4,6 +4,7 @@
 #include "machine.h"
 #include "registry.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <type_traits>
@@ -11,9 +12,12 @@
 #define DEVICE inline
 #define KERNEL(name, parameters)                                                                                                 \
     static void name parameters;                                                                                                 \
-    static const emulator::Registered registered_##name(#name, &name);                                                          \
+    static const bool registered_##name = emulator::add(#name, emulator::call_of(&name));                                                       \
     static void name parameters
 #define KERNEL_OF(threads, name, parameters) KERNEL(name, parameters)
+#define PARAMETER const
+#define UNROLL
+#define ROLLED
 
 // --- numbers ---
 
@@ -42,25 +46,43 @@ inline float to_float(f16 x) {
     return x.bits >> 15 ? -y : y;
 }
 
-template <class T> T from_float(float x);
-template <> inline float from_float<float>(float x) { return x; }
-template <> inline bf16 from_float<bf16>(float x) {
-    if (std::isnan(x)) return {0x7FFF};
-    std::uint32_t bits;
-    std::memcpy(&bits, &x, 4);
-    return {std::uint16_t((bits + 0x7FFF + (bits >> 16 & 1)) >> 16)};
+template <class T> T from_double(double x);
+template <> inline double from_double<double>(double x) { return x; }
+template <> inline float from_double<float>(double x) { return float(x); }
+
+namespace emulator {
+
+// The nearest multiple of a unit in the last place, for a format of `digits` binary digits whose least one is 2^`least`; ties go
+// to the even one. Exact, as long as the format is narrower than a double.
+inline double rounded(double x, int digits, int least) {
+    int exponent;
+    std::frexp(x, &exponent); // |x| < 2^exponent
+    const int unit = std::max(exponent - digits, least);
+    return std::ldexp(std::nearbyint(std::ldexp(x, -unit)), unit);
 }
-template <> inline f16 from_float<f16>(float x) {
+
+} // namespace emulator
+
+template <> inline bf16 from_double<bf16>(double x) {
+    if (std::isnan(x)) return {0x7FFF};
+    const float y = std::isinf(x) ? float(x) : float(emulator::rounded(x, 8, -133)); // exact, or beyond the largest float
+    std::uint32_t bits;
+    std::memcpy(&bits, &y, 4);
+    return {std::uint16_t(bits >> 16)};
+}
+template <> inline f16 from_double<f16>(double x) {
     const std::uint16_t sign = std::signbit(x) ? 0x8000 : 0;
     if (std::isnan(x)) return {0x7FFF};
     x = std::fabs(x);
-    if (x >= 65520.0f) return {std::uint16_t(sign | 0x7C00)};
-    if (x < std::ldexp(1.0f, -14)) return {std::uint16_t(sign | unsigned(std::nearbyint(std::ldexp(x, 24))))};
+    if (x >= 65520.0) return {std::uint16_t(sign | 0x7C00)};
+    if (x < std::ldexp(1.0, -14)) return {std::uint16_t(sign | unsigned(std::nearbyint(std::ldexp(x, 24))))};
     int exponent;
-    const float fraction = std::frexp(x, &exponent); // in [0.5, 1)
+    const double fraction = std::frexp(x, &exponent); // in [0.5, 1)
     const unsigned mantissa = unsigned(std::nearbyint(std::ldexp(fraction, 11)));
     return {std::uint16_t(sign | (((exponent + 13) << 10) + mantissa))};
 }
+
+template <class T> T from_float(float x) { return from_double<T>(x); }
 
 // --- where a thread is ---
 
@@ -82,6 +104,18 @@ template <class T, int N> struct alignas(sizeof(T) * N) Vec {
     T &operator[](int i) { return at[i]; }
     const T &operator[](int i) const { return at[i]; }
 };
+
+namespace emulator {
+
+// Fails unless `count` elements of `size` bytes lie in an allocation, at an address that is aligned to one, or to `alignment`.
+__attribute__((noinline)) inline void check_global(std::uintptr_t at, std::size_t size, int count, std::int64_t i, std::size_t alignment = 1) {
+    if (!Allocations::all().hold(at, size * count))
+        machine().fail("element " + std::to_string(i) + " of global memory lies in no allocation");
+    if (at % size != 0) machine().fail("global memory: an address is not aligned to its type");
+    if (at % alignment != 0) machine().fail("global memory: a vector of " + std::to_string(alignment) + " bytes is not aligned");
+}
+
+} // namespace emulator
 
 // Global memory: every access is checked against the blocks that exist.
 template <class T> struct Global {
@@ -108,19 +142,13 @@ template <class T> struct Global {
 
   private:
     T *check(std::int64_t i, int count) const {
-        T *at = pointer + i;
-        const auto address = reinterpret_cast<std::uintptr_t>(at);
-        if (!emulator::Allocations::all().hold(address, sizeof(T) * count))
-            emulator::machine().fail("element " + std::to_string(i) + " of global memory lies in no allocation");
-        if (address % sizeof(T) != 0) emulator::machine().fail("global memory: an address is not aligned to its type");
-        return at;
+        emulator::check_global(reinterpret_cast<std::uintptr_t>(pointer + i), sizeof(T), count, i);
+        return pointer + i;
     }
 
     template <int N> T *aligned(std::int64_t i) const {
-        T *at = check(i, N);
-        if (reinterpret_cast<std::uintptr_t>(at) % (sizeof(T) * N) != 0)
-            emulator::machine().fail("global memory: a vector of " + std::to_string(sizeof(T) * N) + " bytes is not aligned");
-        return at;
+        emulator::check_global(reinterpret_cast<std::uintptr_t>(pointer + i), sizeof(T), N, i, sizeof(T) * N);
+        return pointer + i;
     }
 };
 
@@ -160,7 +188,7 @@ template <class T> struct Shared {
     }
 
     T *place(std::int64_t i) const {
-        return reinterpret_cast<T *>(emulator::machine().self().block->shared.data() + offset) + i;
+        return reinterpret_cast<T *>(emulator::machine().self().block->shared + offset) + i;
     }
 
     void bounds(std::int64_t i, std::int64_t n) const {
@@ -260,11 +288,16 @@ template <class T> void copy_async16(const Shared<T> &to, std::int64_t i, Global
             *to.place(i + k) = value;
         }
     };
+    auto &groups = m.self().copies;
+    if (groups.empty()) groups.emplace_back();
     if (m.random() % 2) copy();
-    else m.self().copies.back().push_back(copy);
+    else groups.back().push_back(copy);
 }
 
-inline void copy_async_commit() { emulator::machine().self().copies.emplace_back(); }
+inline void copy_async_commit() {
+    auto &groups = emulator::machine().self().copies;
+    groups.resize(groups.empty() ? 2 : groups.size() + 1);
+}
 
 // Waits until at most `LEFT` of the groups committed last are unfinished.
 template <int LEFT> void copy_async_wait() {

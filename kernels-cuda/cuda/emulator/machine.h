@@ -9,8 +9,10 @@
 #include "memory.h"
 
 #include <algorithm>
+#include <cstring>
 #include <functional>
 #include <map>
+#include <memory>
 #include <random>
 #include <sstream>
 #include <string>
@@ -20,6 +22,7 @@ namespace emulator {
 
 constexpr unsigned WARP = 32;
 constexpr std::size_t SHARED_BYTES = 232448; // what a block may have on Hopper
+constexpr std::uint8_t POISON = 0xFF;         // NaN, and an index that is out of bounds
 
 struct Dim3 {
     unsigned x = 1, y = 1, z = 1;
@@ -41,7 +44,7 @@ struct Fiber {
     bool done = false;
     const char *waits_for = nullptr;
     unsigned warp_epoch = 0;
-    std::vector<std::vector<std::function<void()>>> copies{1}; // groups of asynchronous copies; the last is open
+    std::vector<std::vector<std::function<void()>>> copies; // groups of asynchronous copies; the last is open
 };
 
 // A collective of a warp: each lane leaves a value and takes what the whole warp left.
@@ -56,7 +59,7 @@ struct Exchange {
 struct Block {
     Dim3 index;
     unsigned threads = 0, live = 0, epoch = 0;
-    std::vector<std::uint8_t> shared;
+    std::uint8_t *shared = nullptr; // SHARED_BYTES
     std::size_t shared_used = 0;
     std::map<const void *, std::size_t> arrays; // static arrays by their declaration
     std::map<int, Gathering> barriers;
@@ -172,6 +175,7 @@ class Machine {
   private:
     std::vector<Fiber> fibers;
     std::vector<Block> blocks;
+    std::vector<std::unique_ptr<std::uint8_t[]>> arenas; // shared memory, kept from launch to launch
     std::vector<unsigned> ready;
     unsigned current = 0;
     Place scheduler;
@@ -197,10 +201,21 @@ class Machine {
         self().waits_for = nullptr;
     }
 
+    // The shared memory of the i-th resident block.
+    std::uint8_t *poisoned(std::size_t i) {
+        while (arenas.size() <= i) {
+            arenas.emplace_back(new std::uint8_t[SHARED_BYTES]);
+            std::memset(arenas.back().get(), POISON, SHARED_BYTES);
+        }
+        return arenas[i].get();
+    }
+
     void wake(unsigned fiber) { ready.push_back(fiber); }
 
     void resident(unsigned first, unsigned count) {
         const unsigned threads = block.volume();
+        // What the last blocks used of their memory is poisoned again; the rest still is.
+        for (std::size_t i = 0; i < blocks.size(); i++) std::memset(arenas[i].get(), POISON, std::min(SHARED_BYTES, blocks[i].shared_used));
         blocks.clear();
         blocks.resize(count);
         fibers.clear();
@@ -212,7 +227,7 @@ class Machine {
             const unsigned at = first + i;
             b.index = {at % grid.x, at / grid.x % grid.y, at / grid.x / grid.y};
             b.threads = b.live = threads;
-            b.shared.assign(SHARED_BYTES, 0xFF); // NaN, and an index that is out of bounds
+            b.shared = poisoned(i);
             b.shared_used = (dynamic_shared + 127) / 128 * 128;
             b.exchanges.resize((threads + WARP - 1) / WARP);
         }

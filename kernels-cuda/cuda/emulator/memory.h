@@ -6,14 +6,15 @@
 #include <map>
 #include <string>
 #include <unordered_map>
+#include <utility>
 
 namespace emulator {
 
 // The blocks of global memory that exist. Changed only while no kernel runs.
 class Allocations {
   public:
-    void add(std::uintptr_t base, std::size_t bytes) { blocks[base] = bytes; }
-    void remove(std::uintptr_t base) { blocks.erase(base); }
+    void add(std::uintptr_t base, std::size_t bytes) { blocks[base] = bytes, last = {0, 0}; }
+    void remove(std::uintptr_t base) { blocks.erase(base), last = {0, 0}; }
 
     static Allocations &all() {
         static Allocations allocations;
@@ -21,15 +22,18 @@ class Allocations {
     }
 
     // Whether all of the bytes lie in one block.
-    bool hold(std::uintptr_t at, std::size_t bytes) const {
+    bool hold(std::uintptr_t at, std::size_t bytes) {
+        if (at - last.first < last.second && bytes <= last.second - (at - last.first)) return true;
         auto next = blocks.upper_bound(at);
         if (next == blocks.begin()) return false;
-        const auto &[base, size] = *--next;
+        last = *--next;
+        const auto &[base, size] = last;
         return at - base <= size && bytes <= size - (at - base);
     }
 
   private:
     std::map<std::uintptr_t, std::size_t> blocks;
+    std::pair<std::uintptr_t, std::size_t> last{0, 0}; // where the last access was
 };
 
 // Finds two threads of a block that touch one place, one of them writing, with nothing between that orders them: a barrier of the

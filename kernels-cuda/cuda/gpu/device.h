@@ -9,6 +9,9 @@
 #define DEVICE __device__ __forceinline__
 #define KERNEL_OF(threads, name, parameters) extern "C" __global__ void __launch_bounds__(threads) name parameters
 #define KERNEL(name, parameters) KERNEL_OF(1024, name, parameters)
+#define PARAMETER const __grid_constant__
+#define UNROLL _Pragma("unroll")
+#define ROLLED _Pragma("unroll 1")
 
 // --- numbers ---
 
@@ -30,6 +33,12 @@ template <class T> DEVICE T from_float(float x);
 template <> DEVICE float from_float<float>(float x) { return x; }
 template <> DEVICE bf16 from_float<bf16>(float x) { return {__bfloat16_as_ushort(__float2bfloat16_rn(x))}; }
 template <> DEVICE f16 from_float<f16>(float x) { return {__half_as_ushort(__float2half_rn(x))}; }
+
+template <class T> DEVICE T from_double(double x);
+template <> DEVICE double from_double<double>(double x) { return x; }
+template <> DEVICE float from_double<float>(double x) { return static_cast<float>(x); }
+template <> DEVICE bf16 from_double<bf16>(double x) { return {__bfloat16_as_ushort(__double2bfloat16(x))}; }
+template <> DEVICE f16 from_double<f16>(double x) { return {__half_as_ushort(__double2half(x))}; }
 
 // --- where a thread is ---
 

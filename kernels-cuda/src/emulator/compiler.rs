@@ -1,10 +1,12 @@
 //! Makes a library of kernels with the machine's C++ compiler.
 
 use super::EmulatorError;
-use std::fs;
+use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::{fs, thread};
 
 /// The headers that kernels include, by their path beside each other.
 const HEADERS: &[(&str, &str)] = &[
@@ -18,57 +20,123 @@ const HEADERS: &[(&str, &str)] = &[
     ("emulator/registry.h", include_str!("../../cuda/emulator/registry.h")),
 ];
 
-/// Compiles the kernels in `source`, which includes `device.h`, to a library in `folder`, and gives its path.
-///
-/// What was compiled before from the same text is used again; texts that `source` includes besides the headers of this crate do
-/// not count for that. The compiler is the one that `CXX` names, else `c++`, `g++` or `clang++`.
+/// Compiles the kernels in `source`, which includes `device.h`, to a library in `folder`, and gives its path. See [`compile_all`].
 ///
 /// # Errors
 ///
 /// [`EmulatorError::NoCompiler`] where there is none, else what the compiler said.
 pub fn compile(source: &Path, folder: &Path) -> Result<PathBuf, EmulatorError> {
-    let text = fs::read_to_string(source).map_err(|e| file(source, &e))?;
-    let mut hasher = DefaultHasher::new();
-    (&text, source, HEADERS).hash(&mut hasher);
-    let folder = folder.join(format!("{:016x}", hasher.finish()));
-    let library = folder.join("kernels.so");
+    compile_all(&[source.to_owned()], folder)
+}
+
+/// Compiles kernels in several sources, each of which includes `device.h`, to one library in `folder`, and gives its path.
+///
+/// A source that was compiled before is compiled again only if it or a header changed, be it one of this crate or one that lies
+/// in the folder of the source or below. The compiler is the one that `CXX` names, else `c++`, `g++` or `clang++`.
+///
+/// # Errors
+///
+/// [`EmulatorError::NoCompiler`] where there is none, else what the compiler said.
+pub fn compile_all(sources: &[PathBuf], folder: &Path) -> Result<PathBuf, EmulatorError> {
+    let headers = folder.join(format!("headers-{:016x}", hash(&HEADERS)));
+    for (name, text) in HEADERS {
+        write(&headers.join(name), text)?;
+    }
+    // What the driver calls is a source of its own.
+    let entry = headers.join("library.cpp");
+    write(&entry, "#include \"emulator/library.h\"\n")?;
+    let mut units = vec![Unit::new(&entry, folder)?];
+    for source in sources {
+        units.push(Unit::new(source, folder)?);
+    }
+    let keys: Vec<&Path> = units.iter().map(|unit| unit.object.as_path()).collect();
+    let library = folder.join(format!("kernels-{:016x}.so", hash(&keys)));
     if library.exists() {
         return Ok(library);
     }
-    for (name, text) in HEADERS {
-        write(&folder.join(name), text)?;
-    }
-    // One file that includes the kernels and, after them, what the driver calls.
-    let source = source.canonicalize().map_err(|e| file(source, &e))?;
-    let unit = folder.join("library.cpp");
-    write(&unit, &format!("#include {:?}\n#include \"emulator/library.h\"\n", source.display().to_string()))?;
-    // Renamed when complete: another process may be looking for it.
-    let unfinished = folder.join(format!("kernels.{}.so", std::process::id()));
-    run_compiler(&unit, &folder, &unfinished, &source)?;
-    fs::rename(&unfinished, &library).map_err(|e| file(&library, &e))?;
+    compile_missing(&units, &headers)?;
+    let objects = units.iter().map(|unit| unit.object.clone().into_os_string());
+    run_compiler(["-shared".into()].into_iter().chain(objects).collect(), &library, &entry)?;
     Ok(library)
 }
 
-/// Runs the first compiler that there is.
-fn run_compiler(unit: &Path, headers: &Path, library: &Path, source: &Path) -> Result<(), EmulatorError> {
+/// A source, and what it is compiled to: a name that holds a hash of all that went in.
+struct Unit {
+    source: PathBuf,
+    object: PathBuf,
+}
+
+impl Unit {
+    fn new(source: &Path, folder: &Path) -> Result<Unit, EmulatorError> {
+        let source = source.canonicalize().map_err(|e| file(source, &e))?;
+        let beside = source.parent().expect("a file lies in a folder");
+        let mut texts = vec![read(&source)?];
+        headers_below(beside, &mut texts)?;
+        let name = source.file_stem().unwrap_or_default().to_string_lossy();
+        let object = folder.join(format!("{name}-{:016x}.o", hash(&(&texts, &source, HEADERS))));
+        Ok(Unit { source, object })
+    }
+}
+
+/// Appends the texts of all headers in a folder and below it.
+fn headers_below(folder: &Path, texts: &mut Vec<String>) -> Result<(), EmulatorError> {
+    let entries = fs::read_dir(folder).map_err(|e| file(folder, &e))?;
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            headers_below(&path, texts)?;
+        } else if path.extension().is_some_and(|extension| extension == "h") {
+            texts.push(read(&path)?);
+        }
+    }
+    Ok(())
+}
+
+/// Compiles the units that have no object yet, side by side.
+fn compile_missing(units: &[Unit], headers: &Path) -> Result<(), EmulatorError> {
+    let left = Mutex::new(units.iter().filter(|unit| !unit.object.exists()));
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || -> Result<(), EmulatorError> {
+        while let Some(Unit { source, object }) = next() {
+            let include = [OsString::from("-I"), headers.into()];
+            let what = ["-x".into(), "c++".into(), "-c".into(), source.into()];
+            run_compiler(include.into_iter().chain(what).collect(), object, source)?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..num_workers()).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().expect("the work does not panic"))
+    })
+}
+
+fn num_workers() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Runs the first compiler that there is, to make `output` of `source`.
+fn run_compiler(arguments: Vec<OsString>, output: &Path, source: &Path) -> Result<(), EmulatorError> {
     let named = std::env::var("CXX").ok().filter(|name| !name.trim().is_empty());
     let candidates =
         named.map_or_else(|| ["c++", "g++", "clang++"].map(String::from).to_vec(), |name| vec![name]);
+    // Renamed when complete: another process may be looking for it.
+    let unfinished = output.with_extension(format!("{}.unfinished", std::process::id()));
     for compiler in &candidates {
-        let output = Command::new(compiler)
-            .args(["-std=c++17", "-O2", "-fPIC", "-shared", "-ffp-contract=off", "-DGRADUS_EMULATOR", "-I"])
-            .arg(headers)
-            .arg("-o")
-            .arg(library)
-            .arg(unit)
+        let said = Command::new(compiler)
+            .args(["-std=c++17", "-O1", "-fPIC", "-fwrapv", "-ffp-contract=off", "-DGRADUS_EMULATOR", "-o"])
+            .arg(&unfinished)
+            .args(&arguments)
             .output();
-        match output {
-            Ok(output) if output.status.success() => return Ok(()),
-            Ok(output) => {
+        match said {
+            Ok(said) if said.status.success() => {
+                return fs::rename(&unfinished, output).map_err(|e| file(output, &e));
+            }
+            Ok(said) => {
                 return Err(EmulatorError::DoesNotCompile {
                     source_file: source.to_owned(),
                     compiler: compiler.clone(),
-                    output: String::from_utf8_lossy(&output.stderr).into_owned(),
+                    output: String::from_utf8_lossy(&said.stderr).into_owned(),
                 });
             }
             Err(_) => {}
@@ -77,7 +145,21 @@ fn run_compiler(unit: &Path, headers: &Path, library: &Path, source: &Path) -> R
     Err(EmulatorError::NoCompiler { tried: candidates.join(", ") })
 }
 
+fn hash(what: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn read(path: &Path) -> Result<String, EmulatorError> {
+    fs::read_to_string(path).map_err(|e| file(path, &e))
+}
+
+/// Writes a file that may be there already, from this or another process.
 fn write(path: &Path, text: &str) -> Result<(), EmulatorError> {
+    if fs::read_to_string(path).is_ok_and(|found| found == text) {
+        return Ok(());
+    }
     let folder = path.parent().expect("the path was joined to a folder");
     fs::create_dir_all(folder).and_then(|()| fs::write(path, text)).map_err(|e| file(path, &e))
 }

@@ -20,9 +20,14 @@ pub const BYTES: usize = 1 << 30;
 const GUARD: usize = 256;
 const POISON: u8 = 0xFF;
 
+/// Of pinned host memory: a page.
+const HOST_ALIGNMENT: usize = 4096;
+
 struct State {
     /// The sizes of the blocks that are allocated, by address.
     blocks: BTreeMap<u64, usize>,
+    /// The sizes of the blocks of host memory that are allocated, by address.
+    host: BTreeMap<usize, usize>,
     /// The name of a function, and the code that it answers instead of doing its work.
     fails: Option<(&'static str, u32)>,
     /// What was wrong with the last launch that failed.
@@ -31,8 +36,13 @@ struct State {
     launches: u32,
 }
 
-static STATE: Mutex<State> =
-    Mutex::new(State { blocks: BTreeMap::new(), fails: None, report: None, launches: 0 });
+static STATE: Mutex<State> = Mutex::new(State {
+    blocks: BTreeMap::new(),
+    host: BTreeMap::new(),
+    fails: None,
+    report: None,
+    launches: 0,
+});
 
 fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -260,6 +270,25 @@ functions! {
             Ok(block) => unsafe { address.write(block) },
             Err(code) => return code,
         }
+        SUCCESS
+    }
+    cuMemHostAlloc(memory: *mut *mut u8, bytes: usize, _flags: u32) {
+        let Ok(whole) = Layout::from_size_align(bytes, HOST_ALIGNMENT) else { return INVALID_VALUE };
+        if bytes == 0 {
+            return INVALID_VALUE;
+        }
+        let block = unsafe { alloc(whole) };
+        if block.is_null() {
+            return OUT_OF_MEMORY;
+        }
+        state().host.insert(block.expose_provenance(), bytes);
+        unsafe { memory.write(block) };
+        SUCCESS
+    }
+    cuMemFreeHost(memory: *mut u8) {
+        let Some(bytes) = state().host.remove(&memory.expose_provenance()) else { return INVALID_VALUE };
+        let Ok(whole) = Layout::from_size_align(bytes, HOST_ALIGNMENT) else { return INVALID_VALUE };
+        unsafe { dealloc(memory, whole) };
         SUCCESS
     }
     cuMemFree_v2(address: u64) {

@@ -22,7 +22,7 @@ mod compiler;
 mod driver;
 mod library;
 
-pub use compiler::compile;
+pub use compiler::{compile, compile_all};
 pub use driver::{BYTES, allocated, failing, last_report};
 
 use crate::driver::stand_in;
@@ -71,6 +71,11 @@ pub enum EmulatorError {
     /// Something has used the driver already.
     #[error("the emulator comes too late: a driver is in use; install it before anything asks for a device")]
     TooLate,
+}
+
+/// Whether the emulated GPU is in the place of the driver.
+pub fn installed() -> bool {
+    library::library().is_some()
 }
 
 /// Puts the emulated GPU in the place of the driver, for the whole process.

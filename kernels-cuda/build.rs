@@ -1,0 +1,162 @@
+//! Compiles `cuda/*.cu` with nvcc, where there is one, and writes `images.rs`, which holds what came out.
+//!
+//! nvcc is looked for in `NVCC`, `CUDA_PATH/bin`, `/usr/local/cuda/bin` and `PATH`. Without it the crate builds all the same and
+//! carries no kernels. Each source becomes a fatbin of its own, compiled again only when it, a header or a flag changed:
+//! machine code for `GRADUS_CUDA_ARCHS` (by default sm_80, sm_86, sm_89 and sm_90a), and PTX of compute_80 for GPUs to come.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fmt::Write as _;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::{env, fs, thread};
+
+fn main() {
+    for name in ["NVCC", "CUDA_PATH", "GRADUS_CUDA_ARCHS"] {
+        println!("cargo::rerun-if-env-changed={name}");
+    }
+    println!("cargo::rerun-if-changed=cuda");
+    println!("cargo::rerun-if-changed=build.rs");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let (images, built_with) = match find_nvcc() {
+        Some(nvcc) => (compile(&nvcc, &out), Some(format!("{}, for {}", version(&nvcc), archs()))),
+        None => (vec![], None),
+    };
+    let mut text = String::from(
+        "/// Compiled kernels: the name of the source, and its fatbin.\npub(crate) static IMAGES: &[(&str, &[u8])] = &[\n",
+    );
+    for (name, path) in &images {
+        writeln!(text, "    ({name:?}, aligned!({path:?})),").expect("a String takes everything");
+    }
+    text.push_str("];\n");
+    writeln!(text, "/// The compiler and what it compiled for.\npub(crate) const BUILT_WITH: Option<&str> = {built_with:?};")
+        .expect("a String takes everything");
+    write_if_changed(&out.join("images.rs"), &text);
+}
+
+/// The compiler, if there is one.
+fn find_nvcc() -> Option<PathBuf> {
+    let named = env::var_os("NVCC").filter(|name| !name.is_empty()).map(PathBuf::from);
+    if let Some(nvcc) = named {
+        assert!(runs(&nvcc), "NVCC is {}, which cannot be run", nvcc.display());
+        return Some(nvcc);
+    }
+    let toolkit = env::var_os("CUDA_PATH").map(|folder| Path::new(&folder).join("bin/nvcc"));
+    let usual = PathBuf::from("/usr/local/cuda/bin/nvcc");
+    toolkit.into_iter().chain([usual, PathBuf::from("nvcc")]).find(|nvcc| runs(nvcc))
+}
+
+/// `nvcc 13.0.88`, or only `nvcc` where it says nothing of the sort.
+fn version(nvcc: &Path) -> String {
+    let output = Command::new(nvcc).arg("--version").output();
+    let said = output.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let number = said.split_whitespace().find_map(|word| word.strip_prefix('V'));
+    number.map_or("nvcc".to_owned(), |number| format!("nvcc {number}"))
+}
+
+/// The machine code that is made.
+fn archs() -> String {
+    env::var("GRADUS_CUDA_ARCHS").unwrap_or_else(|_| "sm_80,sm_86,sm_89,sm_90a".to_owned())
+}
+
+fn runs(nvcc: &Path) -> bool {
+    Command::new(nvcc).arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
+/// The fatbins of all sources, by name; compiled side by side.
+///
+/// # Panics
+/// With what nvcc printed, if it does not compile one.
+fn compile(nvcc: &Path, out: &Path) -> Vec<(String, PathBuf)> {
+    let mut headers = files(Path::new("cuda"), "h");
+    headers.retain(|path| !path.starts_with("cuda/emulator"));
+    let mut sources = files(Path::new("cuda"), "cu");
+    sources.sort();
+    let left = Mutex::new(sources.clone());
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let Some(source) = left.lock().expect("no thread panics while it holds the lock").pop()
+                    else {
+                        return;
+                    };
+                    compile_one(nvcc, &source, &headers, &fatbin(out, &source));
+                }
+            });
+        }
+    });
+    sources.iter().map(|source| (stem(source), fatbin(out, source))).collect()
+}
+
+fn compile_one(nvcc: &Path, source: &Path, headers: &[PathBuf], fatbin: &Path) {
+    let text = read(source);
+    let flags = flags(&text);
+    let mut hasher = DefaultHasher::new();
+    (&text, &flags, nvcc).hash(&mut hasher);
+    headers.iter().for_each(|header| read(header).hash(&mut hasher));
+    let (key, mark) = (format!("{:016x}", hasher.finish()), fatbin.with_extension("hash"));
+    if fatbin.exists() && fs::read_to_string(&mark).is_ok_and(|found| found == key) {
+        return;
+    }
+    let output = Command::new(nvcc).args(&flags).arg("-o").arg(fatbin).arg(source).output();
+    let output = output.unwrap_or_else(|error| panic!("{}: {error}", nvcc.display()));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: nvcc failed\n{said}", source.display());
+    write_if_changed(&mark, &key);
+}
+
+/// What nvcc is told; a line `// nvcc: …` in the source adds to it.
+fn flags(text: &str) -> Vec<String> {
+    let archs = archs();
+    let own = text.lines().filter_map(|line| line.strip_prefix("// nvcc: ")).flat_map(str::split_whitespace);
+    let code = archs
+        .split(',')
+        .map(str::trim)
+        .filter(|arch| !arch.is_empty())
+        .map(|arch| format!("-gencode=arch={},code={arch}", arch.replace("sm_", "compute_")));
+    ["-O3", "-std=c++17", "--expt-relaxed-constexpr", "--fatbin"]
+        .into_iter()
+        .map(String::from)
+        .chain(own.map(String::from))
+        .chain(code)
+        .chain(["-gencode=arch=compute_80,code=compute_80".to_owned()])
+        .collect()
+}
+
+/// The files of a folder and those below it with this extension.
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let paths = entries.map(|entry| entry.expect("the folder can be read").path());
+    let mut found = vec![];
+    for path in paths {
+        if path.is_dir() {
+            found.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|e| e == extension) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn stem(source: &Path) -> String {
+    source.file_stem().expect("a source has a name").to_string_lossy().into_owned()
+}
+
+fn fatbin(out: &Path, source: &Path) -> PathBuf {
+    out.join(stem(source)).with_extension("fatbin")
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn write_if_changed(path: &Path, text: &str) {
+    if fs::read_to_string(path).is_ok_and(|found| found == text) {
+        return;
+    }
+    fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}

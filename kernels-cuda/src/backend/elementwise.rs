@@ -1,0 +1,138 @@
+//! Ops on single elements: a kernel for each row of the op tables and each dtype.
+
+use tensor::op::binary::{BinaryIntFormula, BinaryIntVisitor};
+use tensor::op::unary::{UnaryIntFormula, UnaryIntVisitor};
+use tensor::op::{BinaryFormula, BinaryOp, BinaryVisitor, CompareOp, PredicateOp, UnaryOp};
+use tensor::{DType, Error, Layout, Number, Result, Tensor};
+
+use super::copy::{copy_as, full};
+use super::names::{number, short, size};
+use super::storage::{New, operand};
+use super::walk::pieces;
+use crate::gpu::Gpu;
+use crate::launch;
+
+/// The layout of a result: the memory order of the first operand that has one.
+pub(super) fn result_layout(operands: &[&Tensor]) -> Layout {
+    let shape = operands[0].shape();
+    let dense = operands.iter().find(|t| t.layout().is_dense());
+    dense.map_or_else(|| Layout::contiguous(shape), |t| t.layout().dense_like(shape))
+}
+
+/// Whether a table has a row with a formula: what the visitors below are asked.
+struct Exists;
+
+impl UnaryIntVisitor for Exists {
+    type Output = ();
+    fn visit<F: UnaryIntFormula>(self) {}
+}
+
+impl BinaryIntVisitor for Exists {
+    type Output = ();
+    fn visit<F: BinaryIntFormula>(self) {}
+}
+
+impl BinaryVisitor for Exists {
+    type Output = ();
+    fn visit<F: BinaryFormula>(self) {}
+}
+
+/// An error unless the dtype has the op.
+fn check(op: &'static str, dtype: DType, of_integers: bool) -> Result<()> {
+    match (dtype.is_float(), dtype.is_int()) {
+        (true, _) => Ok(()),
+        (_, true) if of_integers => Ok(()),
+        _ => Err(Error::dtype(op, dtype, if of_integers { "numbers" } else { "floats" })),
+    }
+}
+
+/// Launches `kernel` over a result and an operand.
+fn one(gpu: &'static Gpu, kernel: &str, y: New, x: &Tensor) -> Result<Tensor> {
+    for piece in pieces([y.operand(), operand(x)]) {
+        let [y, x] = piece.at;
+        launch::map1(gpu, kernel, piece.launch(), piece.walk, y, x)?;
+    }
+    y.tensor()
+}
+
+/// Launches `kernel` over a result and two operands.
+fn two(gpu: &'static Gpu, kernel: &str, y: New, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    for piece in pieces([y.operand(), operand(a), operand(b)]) {
+        let [y, a, b] = piece.at;
+        launch::map2(gpu, kernel, piece.launch(), piece.walk, y, a, b)?;
+    }
+    y.tensor()
+}
+
+pub(super) fn unary(gpu: &'static Gpu, op: UnaryOp, x: &Tensor) -> Result<Tensor> {
+    let dtype = x.dtype();
+    check(op.name(), dtype, op.dispatch_int(Exists).is_some())?;
+    let layout = result_layout(&[x]);
+    let rounds = matches!(op, UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round | UnaryOp::Trunc);
+    if dtype.is_int() && rounds {
+        return copy_as(gpu, x, dtype, layout);
+    }
+    one(gpu, &format!("unary_{}_{}", op.name(), short(dtype)), New::of(gpu, layout, dtype)?, x)
+}
+
+pub(super) fn unary_backward(
+    gpu: &'static Gpu,
+    op: UnaryOp,
+    grad: &Tensor,
+    saved: &Tensor,
+) -> Result<Option<Tensor>> {
+    if op.dispatch_gradient(Exists).is_none() || !grad.dtype().is_float() {
+        return Ok(None);
+    }
+    let (dtype, layout) = (grad.dtype(), result_layout(&[saved, grad]));
+    let kernel = format!("gradient_{}_{}", op.name(), short(dtype));
+    two(gpu, &kernel, New::of(gpu, layout, dtype)?, grad, saved).map(Some)
+}
+
+pub(super) fn binary(gpu: &'static Gpu, op: BinaryOp, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let dtype = a.dtype();
+    check(op.name(), dtype, op.dispatch_int(Exists).is_some())?;
+    let y = New::of(gpu, result_layout(&[a, b]), dtype)?;
+    two(gpu, &format!("binary_{}_{}", op.name(), short(dtype)), y, a, b)
+}
+
+/// Into the memory of `a` where nobody else holds it and its elements fill it densely.
+pub(super) fn binary_into(gpu: &'static Gpu, op: BinaryOp, mut a: Tensor, b: &Tensor) -> Result<Tensor> {
+    let dtype = a.dtype();
+    check(op.name(), dtype, op.dispatch_int(Exists).is_some())?;
+    if !a.layout().is_dense() || a.storage_mut().is_none() {
+        return binary(gpu, op, &a, b);
+    }
+    let kernel = format!("binary_{}_{}", op.name(), short(dtype));
+    for piece in pieces([operand(&a), operand(&a), operand(b)]) {
+        let [y, a, b] = piece.at;
+        launch::map2(gpu, &kernel, piece.launch(), piece.walk, y, a, b)?;
+    }
+    Ok(a)
+}
+
+pub(super) fn compare(gpu: &'static Gpu, op: CompareOp, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let y = New::of(gpu, result_layout(&[a, b]), DType::Bool)?;
+    two(gpu, &format!("compare_{}_{}", op.name(), number(a.dtype())), y, a, b)
+}
+
+pub(super) fn predicate(gpu: &'static Gpu, op: PredicateOp, x: &Tensor) -> Result<Tensor> {
+    let layout = result_layout(&[x]);
+    if !x.dtype().is_float() && op != PredicateOp::LogicalNot {
+        // Integers are finite, all of them.
+        return full(gpu, layout, DType::Bool, Number::Bool(op == PredicateOp::IsFinite));
+    }
+    let y = New::of(gpu, layout, DType::Bool)?;
+    one(gpu, &format!("predicate_{}_{}", op.name(), number(x.dtype())), y, x)
+}
+
+pub(super) fn select(gpu: &'static Gpu, condition: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let dtype = a.dtype();
+    let y = New::of(gpu, result_layout(&[a, b, condition]), dtype)?;
+    let kernel = format!("select_{}", size(dtype));
+    for piece in pieces([y.operand(), operand(condition), operand(a), operand(b)]) {
+        let [y, c, a, b] = piece.at;
+        launch::map3(gpu, &kernel, piece.launch(), piece.walk, y, c, a, b)?;
+    }
+    y.tensor()
+}

@@ -1,0 +1,162 @@
+//! A GPU as the backend uses it: its context, its one stream, its memory, and its kernels by name.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
+
+use tensor::Device;
+
+use crate::images::IMAGES;
+use crate::module::{Kernel, Module};
+use crate::pool::Pool;
+use crate::staging::Staging;
+use crate::{Context, CudaError, emulator, open, stream::Stream};
+
+/// One GPU. Opened once and kept until the process ends, as are its kernels.
+pub(crate) struct Gpu {
+    pub(crate) name: String,
+    pub(crate) stream: Stream,
+    pub(crate) pool: Pool,
+    /// The handle that tensors know it by; set when it is opened.
+    pub(crate) device: OnceLock<Device>,
+    context: Context,
+    staging: Mutex<Option<Staging>>,
+    modules: Vec<Module>,
+    kernels: RwLock<HashMap<String, &'static Kernel>>,
+}
+
+/// The GPU of this index; every call for one index gives the same.
+///
+/// # Errors
+///
+/// As [`open`], or [`CudaError::KernelsNotBuilt`].
+pub(crate) fn gpu(index: usize) -> Result<&'static Gpu, CudaError> {
+    static OPENED: Mutex<BTreeMap<usize, &'static Gpu>> = Mutex::new(BTreeMap::new());
+    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(gpu) = opened.get(&index) {
+        return Ok(gpu);
+    }
+    let context = open(index)?;
+    // The emulated driver knows its kernels without an image.
+    let images: &[(&str, &[u8])] = if emulator::installed() { &[("emulated", &[0])] } else { IMAGES };
+    if images.is_empty() {
+        return Err(CudaError::KernelsNotBuilt { device: context.info().name.clone() });
+    }
+    // SAFETY: the images are what nvcc wrote when this crate was built.
+    let load = |&(_, image): &(&str, &[u8])| unsafe { Module::load(context, image) };
+    let gpu = Gpu {
+        name: format!("cuda:{index}"),
+        stream: Stream::new(context)?,
+        pool: Pool::new(context),
+        device: OnceLock::new(),
+        context,
+        staging: Mutex::new(None),
+        modules: images.iter().map(load).collect::<Result<_, _>>()?,
+        kernels: RwLock::new(HashMap::new()),
+    };
+    // Leaked on purpose, once for each GPU: tensors may outlive everything else.
+    Ok(opened.entry(index).or_insert(Box::leak(Box::new(gpu))))
+}
+
+impl Gpu {
+    /// The kernel of this name, found once and kept.
+    ///
+    /// # Errors
+    ///
+    /// What the driver answered: 500 if no image has it.
+    pub(crate) fn kernel(&self, name: &str) -> Result<&'static Kernel, CudaError> {
+        let known = self.kernels.read().unwrap_or_else(PoisonError::into_inner).get(name).copied();
+        if let Some(kernel) = known {
+            return Ok(kernel);
+        }
+        let mut found = Err(CudaError::KernelsNotBuilt { device: self.context.info().name.clone() });
+        for module in &self.modules {
+            found = module.kernel(name);
+            if !matches!(found, Err(CudaError::Driver { code: NOT_FOUND, .. })) {
+                break;
+            }
+        }
+        // Leaked on purpose: there are as many as kernels.
+        let kernel: &'static Kernel = Box::leak(Box::new(found?));
+        self.kernels.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), kernel);
+        Ok(kernel)
+    }
+
+    /// Copies `host` to the beginning of a block.
+    ///
+    /// # Errors
+    ///
+    /// What the driver answered.
+    pub(crate) fn upload(&self, to: &mut Block, host: &[u8]) -> Result<(), CudaError> {
+        assert!(host.len() <= to.bytes, "{} bytes do not fit a block of {}", host.len(), to.bytes);
+        // SAFETY: the block is long enough, and borrowed mutably; all its uses are in the order of the stream.
+        self.with_staging(|staging| unsafe { staging.upload(to.address, host, &self.stream) })
+    }
+
+    /// Copies bytes of a block, from `start` on, to `host`.
+    ///
+    /// # Errors
+    ///
+    /// What the driver answered.
+    pub(crate) fn download(&self, from: &Block, start: usize, host: &mut [u8]) -> Result<(), CudaError> {
+        let inside = start.checked_add(host.len()).is_some_and(|end| end <= from.bytes);
+        assert!(inside, "a block of {} bytes does not hold {} from {start} on", from.bytes, host.len());
+        let at = from.address + start as u64;
+        // SAFETY: as asserted; what writes to the block comes before this in the order of the stream.
+        self.with_staging(|staging| unsafe { staging.download(at, host, &self.stream) })
+    }
+
+    fn with_staging<T>(&self, f: impl FnOnce(&mut Staging) -> Result<T, CudaError>) -> Result<T, CudaError> {
+        let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = match &mut *staging {
+            Some(staging) => f(staging),
+            None => f(staging.insert(Staging::new(self.context)?)),
+        };
+        if result.is_err() {
+            // Copies may still be under way: the block must not be used again before they end, nor freed.
+            let _ = self.stream.synchronize();
+        }
+        result
+    }
+}
+
+/// `CUDA_ERROR_NOT_FOUND`.
+const NOT_FOUND: u32 = 500;
+
+/// A block of a GPU's memory, of unspecified content until written.
+pub(crate) struct Block {
+    gpu: &'static Gpu,
+    address: u64,
+    bytes: usize,
+}
+
+impl Block {
+    /// A block of `bytes` bytes; none at all are taken for 0.
+    ///
+    /// # Errors
+    ///
+    /// [`CudaError::OutOfMemory`] if they do not fit.
+    pub(crate) fn new(gpu: &'static Gpu, bytes: usize) -> Result<Block, CudaError> {
+        let address = if bytes == 0 { 0 } else { gpu.pool.take(bytes)? };
+        Ok(Block { gpu, address, bytes })
+    }
+
+    pub(crate) fn gpu(&self) -> &'static Gpu {
+        self.gpu
+    }
+
+    pub(crate) fn address(&self) -> u64 {
+        self.address
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.gpu.pool.give(self.address, self.bytes);
+        }
+    }
+}

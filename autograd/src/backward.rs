@@ -2,6 +2,7 @@
 
 use crate::node::{History, Node, Severed, with_recording};
 use crate::var::Var;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -76,11 +77,16 @@ impl Gradients {
 
     /// Adds to the gradient of a node.
     fn add(&mut self, id: u64, gradient: Var, create_graph: bool) -> Result<()> {
-        let sum = match self.by_node.remove(&id) {
-            Some(old) => add(old, &gradient, create_graph)?,
-            None => gradient,
-        };
-        self.by_node.insert(id, sum);
+        match self.by_node.entry(id) {
+            Entry::Vacant(place) => {
+                place.insert(gradient);
+            }
+            Entry::Occupied(place) => {
+                // Taken out, so that it may be added to in place.
+                let sum = add(place.remove(), &gradient, create_graph)?;
+                self.by_node.insert(id, sum);
+            }
+        }
         Ok(())
     }
 
@@ -222,14 +228,52 @@ impl Walk<'_> {
 /// Nodes that gradients have reached, each with the sum of them.
 #[derive(Default)]
 struct Waiting {
+    /// The one with the highest id, unless it is in `others`: along a chain of ops there is no other.
+    youngest: Option<(Arc<Node>, Var)>,
+    others: Others,
+}
+
+impl Waiting {
+    /// The node with the highest id: all that use it have been visited.
+    fn take_youngest(&mut self) -> Option<(Arc<Node>, Var)> {
+        self.youngest.take().or_else(|| self.others.take_youngest())
+    }
+
+    fn add(&mut self, node: &Arc<Node>, grad: Var, create_graph: bool) -> Result<()> {
+        match self.youngest.take() {
+            None if self.others.is_before(node.id) => self.youngest = Some((node.clone(), grad)),
+            None => self.others.add(node, grad, create_graph)?,
+            Some((youngest, sum)) if youngest.id == node.id => {
+                self.youngest = Some((youngest, add(sum, &grad, create_graph)?));
+            }
+            Some((youngest, sum)) if youngest.id < node.id => {
+                self.youngest = Some((node.clone(), grad));
+                self.others.add(&youngest, sum, create_graph)?;
+            }
+            youngest => {
+                self.youngest = youngest;
+                self.others.add(node, grad, create_graph)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Nodes by id.
+#[derive(Default)]
+struct Others {
     /// Where each stands in `places`: small entries, which are cheap to move.
     by_id: BTreeMap<u64, usize>,
     places: Vec<Option<(Arc<Node>, Var)>>,
     free: Vec<usize>,
 }
 
-impl Waiting {
-    /// The node with the highest id: all that use it have been visited.
+impl Others {
+    /// Whether all of them have lower ids.
+    fn is_before(&self, id: u64) -> bool {
+        self.by_id.last_key_value().is_none_or(|(&last, _)| last < id)
+    }
+
     fn take_youngest(&mut self) -> Option<(Arc<Node>, Var)> {
         let (_, place) = self.by_id.pop_last()?;
         self.free.push(place);

@@ -11,9 +11,24 @@ pub struct Layout {
     shape: Shape,
     strides: [isize; MAX_RANK],
     offset: usize,
+    /// What every op asks first follows from the rest, and is computed once.
+    numel: usize,
+    contiguous: bool,
 }
 
 impl Layout {
+    /// With what follows from shape and strides.
+    fn new(shape: Shape, strides: [isize; MAX_RANK], offset: usize) -> Layout {
+        let (mut numel, mut step, mut contiguous) = (1usize, 1, true);
+        for (&d, &s) in shape.dims().iter().zip(&strides).rev() {
+            contiguous &= d == 1 || s == step;
+            // What wraps around here is never used: strides of that size lie outside of any memory.
+            step = step.wrapping_mul(d as isize);
+            numel = numel.saturating_mul(d);
+        }
+        Layout { shape, strides, offset, numel, contiguous: contiguous || numel == 0 }
+    }
+
     /// Row-major from the start of the buffer.
     pub fn contiguous(shape: Shape) -> Layout {
         let mut strides = [0; MAX_RANK];
@@ -22,7 +37,17 @@ impl Layout {
             strides[i] = step;
             step *= d.max(1) as isize;
         }
-        Layout { shape, strides, offset: 0 }
+        Layout { shape, strides, offset: 0, numel: shape.numel(), contiguous: true }
+    }
+
+    /// The same from the start of a buffer of its own.
+    pub(crate) fn at_start(&self) -> Layout {
+        Layout { offset: 0, ..*self }
+    }
+
+    /// Whether both have the same shape.
+    pub(crate) fn same_shape(&self, other: &Layout) -> bool {
+        self.dims() == other.dims()
     }
 
     /// A dense layout of `shape` whose dims lie in memory in the same order as this layout's, from the start of a
@@ -41,13 +66,13 @@ impl Layout {
             true => std::cmp::Ordering::Equal,
             false => self.strides[b].cmp(&self.strides[a]),
         });
-        let mut out = Layout { shape, strides: [0; MAX_RANK], offset: 0 };
+        let mut strides = [0; MAX_RANK];
         let mut step = 1;
         for &i in order.iter().rev() {
-            out.strides[i] = step;
+            strides[i] = step;
             step *= shape.dims()[i].max(1) as isize;
         }
-        out
+        Layout::new(shape, strides, 0)
     }
 
     /// A layout with given strides.
@@ -66,8 +91,9 @@ impl Layout {
             // No element lies anywhere: strides and offsets that mean nothing must not reach later arithmetic.
             return Ok(Layout::contiguous(shape));
         }
-        let mut out = Layout { shape, strides: [0; MAX_RANK], offset };
-        out.strides[..strides.len()].copy_from_slice(strides);
+        let mut steps = [0; MAX_RANK];
+        steps[..strides.len()].copy_from_slice(strides);
+        let out = Layout::new(shape, steps, offset);
         match out.checked_bounds() {
             Some(_) => Ok(out),
             None => Err(Error::argument("as_strided", "an element would lie outside of the buffer")),
@@ -94,6 +120,11 @@ impl Layout {
         &self.strides[..self.shape.rank()]
     }
 
+    /// How many elements there are.
+    pub fn numel(&self) -> usize {
+        self.numel
+    }
+
     /// Where the first element lies.
     pub fn offset(&self) -> usize {
         self.offset
@@ -101,18 +132,7 @@ impl Layout {
 
     /// Whether the elements lie one after the other in row-major order (from any offset).
     pub fn is_contiguous(&self) -> bool {
-        let mut step = 1;
-        for i in (0..self.rank()).rev() {
-            let d = self.dims()[i];
-            if d == 0 {
-                return true;
-            }
-            if d != 1 && self.strides[i] != step {
-                return false;
-            }
-            step *= d as isize;
-        }
-        true
+        self.contiguous
     }
 
     /// Whether the elements fill a stretch of memory without gaps or overlaps, in whatever order of dims.
@@ -120,13 +140,18 @@ impl Layout {
         self.is_contiguous() || *self == Layout { offset: self.offset, ..self.dense_like(self.shape) }
     }
 
+    /// Whether all elements are the same place in memory.
+    pub(crate) fn is_uniform(&self) -> bool {
+        self.dims().iter().zip(&self.strides).all(|(&d, &s)| s == 0 || d == 1)
+    }
+
     /// The lowest and the highest position of any element, or `None` when empty.
     pub fn bounds(&self) -> Option<(usize, usize)> {
-        if self.shape.numel() == 0 { None } else { self.checked_bounds() }
+        if self.numel == 0 { None } else { self.checked_bounds() }
     }
 
     fn checked_bounds(&self) -> Option<(usize, usize)> {
-        if self.shape.numel() == 0 {
+        if self.numel == 0 {
             return Some((self.offset, self.offset));
         }
         let (mut low, mut high) = (self.offset as isize, self.offset as isize);
@@ -141,65 +166,65 @@ impl Layout {
     /// Stretches dims of extent 1, and adds leading dims, to reach `shape`; `None` if an extent disagrees.
     pub fn broadcast_to(&self, shape: Shape) -> Option<Layout> {
         let shift = shape.rank().checked_sub(self.rank())?;
-        let mut out = Layout { shape, strides: [0; MAX_RANK], offset: self.offset };
+        let mut strides = [0; MAX_RANK];
         for i in 0..self.rank() {
             match (self.dims()[i], shape.dims()[i + shift]) {
-                (a, b) if a == b => out.strides[i + shift] = self.strides[i],
+                (a, b) if a == b => strides[i + shift] = self.strides[i],
                 (1, _) => {}
                 _ => return None,
             }
         }
-        Some(out)
+        Some(Layout::new(shape, strides, self.offset))
     }
 
     /// Reorders the dims: dim `i` of the result is dim `order[i]` of this. `order` must be a permutation.
     pub fn permute(&self, order: &[usize]) -> Layout {
         debug_assert_eq!(order.len(), self.rank());
-        let mut out = *self;
+        let (mut shape, mut strides) = (self.shape, self.strides);
         for (to, &from) in order.iter().enumerate() {
-            out.shape = out.shape.with_dim(to, self.dims()[from]);
-            out.strides[to] = self.strides[from];
+            shape = shape.with_dim(to, self.dims()[from]);
+            strides[to] = self.strides[from];
         }
-        out
+        Layout::new(shape, strides, self.offset)
     }
 
     /// Swaps two dims.
     pub fn transpose(&self, a: usize, b: usize) -> Layout {
-        let mut out = *self;
-        out.shape = out.shape.with_dim(a, self.dims()[b]).with_dim(b, self.dims()[a]);
-        out.strides.swap(a, b);
-        out
+        let mut strides = self.strides;
+        strides.swap(a, b);
+        let shape = self.shape.with_dim(a, self.dims()[b]).with_dim(b, self.dims()[a]);
+        Layout::new(shape, strides, self.offset)
     }
 
     /// Every `step`-th element of a dim from `start`, `len` of them. The caller has checked that they exist.
     pub fn slice(&self, dim: usize, start: usize, len: usize, step: usize) -> Layout {
         debug_assert!(len == 0 || start + (len - 1) * step < self.dims()[dim]);
-        let mut out = *self;
-        out.shape = out.shape.with_dim(dim, len);
-        // An empty view stays where it is: it may have no memory to move in.
-        if out.shape.numel() > 0 {
-            out.offset = (self.offset as isize + start as isize * self.strides[dim]) as usize;
+        let mut strides = self.strides;
+        if len > 1 {
+            strides[dim] = self.strides[dim].wrapping_mul(step as isize);
         }
-        out.strides[dim] = self.strides[dim].wrapping_mul(step as isize);
-        if len <= 1 {
-            out.strides[dim] = self.strides[dim];
+        let mut out = Layout::new(self.shape.with_dim(dim, len), strides, self.offset);
+        // An empty view stays where it is: it may have no memory to move in.
+        if out.numel > 0 {
+            out.offset = (self.offset as isize + start as isize * self.strides[dim]) as usize;
         }
         out
     }
 
     /// Runs a dim backwards.
     pub fn flip(&self, dim: usize) -> Layout {
-        let mut out = *self;
-        if self.shape.numel() > 0 && self.dims()[dim] > 1 {
-            let last = self.dims()[dim] as isize - 1;
-            out.offset = (self.offset as isize + last * self.strides[dim]) as usize;
-            out.strides[dim] = -self.strides[dim];
+        if self.numel == 0 || self.dims()[dim] <= 1 {
+            return *self;
         }
-        out
+        let last = self.dims()[dim] as isize - 1;
+        let mut strides = self.strides;
+        strides[dim] = -self.strides[dim];
+        Layout::new(self.shape, strides, (self.offset as isize + last * self.strides[dim]) as usize)
     }
 
     /// Inserts a dim of extent 1 before `dim`.
     pub fn unsqueeze(&self, dim: usize) -> Layout {
+        // One more or one less of extent 1 changes neither what is cached.
         let mut out = Layout { shape: self.shape.inserted(dim, 1), ..*self };
         if out.shape.rank() <= MAX_RANK {
             out.strides.copy_within(dim..MAX_RANK - 1, dim + 1);
@@ -222,14 +247,14 @@ impl Layout {
             return Some(Layout { offset: self.offset, ..Layout::contiguous(shape) });
         }
         let old = self.squeezed();
-        let mut out = Layout { shape, strides: [0; MAX_RANK], offset: self.offset };
+        let mut strides = [0; MAX_RANK];
         // Walk both shapes from the inside: a group of new dims must cover a run of old dims that are contiguous
         // among themselves.
         let (mut i, mut o) = (shape.rank(), old.rank());
         while i > 0 {
             if shape.dims()[i - 1] == 1 {
                 i -= 1;
-                out.strides[i] = 1;
+                strides[i] = 1;
                 continue;
             }
             o = o.checked_sub(1)?;
@@ -237,7 +262,7 @@ impl Layout {
             let mut covered = 1;
             while covered < have || (i > 0 && shape.dims()[i - 1] == 1) {
                 i = i.checked_sub(1)?;
-                out.strides[i] = step * covered as isize;
+                strides[i] = step * covered as isize;
                 covered *= shape.dims()[i];
                 while covered > have {
                     if o == 0 || old.strides[o - 1] != step * have as isize {
@@ -251,7 +276,7 @@ impl Layout {
                 return None;
             }
         }
-        Some(out)
+        Some(Layout::new(shape, strides, self.offset))
     }
 
     /// Without dims of extent 1.

@@ -10,6 +10,12 @@ fn kept_shape(shape: Shape, op: &'static str, dims: &Dims) -> Result<Shape> {
     Ok((0..shape.rank()).fold(shape, |s, d| if mask[d] { s.with_dim(d, 1) } else { s }))
 }
 
+/// The gradient of a reduction in the shape of its input; `kept` is that of the result with the reduced dims as 1.
+fn spread(g: &Var, kept: Shape, shape: Shape) -> Result<Var> {
+    // One number broadcasts as it is.
+    if g.rank() == 0 { g.broadcast_to(shape) } else { g.reshape(kept)?.broadcast_to(shape) }
+}
+
 impl Var {
     /// The sum over `dims`; see [`Tensor::sum`].
     pub fn sum(&self, dims: impl Into<Dims>, keepdim: bool) -> Result<Var> {
@@ -20,7 +26,7 @@ impl Var {
         if !self.dtype().is_float() {
             return Ok(self.cut("sum", y));
         }
-        Ok(Var::record1("sum", y, self, move |g| g.reshape(kept)?.broadcast_to(shape)))
+        Ok(Var::record1("sum", y, self, move |g| spread(g, kept, shape)))
     }
 
     /// The sum of all elements, `[]`.
@@ -35,7 +41,7 @@ impl Var {
         let kept = kept_shape(shape, "mean", &dims)?;
         let y = self.value().mean(dims, keepdim)?;
         let n = shape.numel() as f64 / kept.numel().max(1) as f64;
-        Ok(Var::record1("mean", y, self, move |g| g.div_scalar(n)?.reshape(kept)?.broadcast_to(shape)))
+        Ok(Var::record1("mean", y, self, move |g| spread(&g.div_scalar(n)?, kept, shape)))
     }
 
     /// The mean of all elements, `[]`.

@@ -7,11 +7,11 @@ use crate::cpu::isa::isa;
 use crate::cpu::map::{self, Operand};
 use crate::cpu::moves::with_unit;
 use crate::cpu::simd::map::Pair;
-use crate::cpu::storage::{elements, filled, filled_shape, memory, memory_mut};
+use crate::cpu::storage::{elements, filled, filled_like, memory, memory_mut};
 use crate::cpu::threads::SharedMut;
 use crate::cpu::walk::{GRAIN, Run, Walk};
 use crate::op::{BinaryOp, CompareOp, PredicateOp, UnaryOp};
-use crate::{Bool, DType, Layout, Result, Tensor, match_dtype};
+use crate::{Bool, DType, Layout, Result, Scalar, Tensor, match_dtype};
 use bytemuck::{cast_slice, cast_slice_mut};
 use std::mem::MaybeUninit;
 
@@ -70,9 +70,23 @@ fn stretches<const N: usize>(run: Run<N>, mut f: impl FnMut([isize; N], usize)) 
     }
 }
 
-/// Whether operands are so few consecutive elements that a walk would cost more than the work.
-fn are_few(operands: &[&Tensor]) -> bool {
-    operands[0].numel() <= FEW && operands.iter().all(|t| t.layout().is_contiguous())
+/// Which operand has the result's layout if there are so few elements that a walk would cost more than the work: all
+/// operands are consecutive elements, or one element everywhere, but not all are the latter.
+#[inline(always)]
+fn few<'a, const N: usize>(operands: [&'a Tensor; N]) -> Option<&'a Layout> {
+    let layouts = operands.map(|t| t.layout());
+    if layouts[0].numel() > FEW || !layouts.iter().all(|l| l.is_contiguous() || l.is_uniform()) {
+        return None;
+    }
+    layouts.into_iter().find(|l| l.is_contiguous())
+}
+
+/// An operand that [`few`] found fit.
+fn one_of_few<T: Scalar>(x: &Tensor) -> Operand<'_, T> {
+    match x.layout().is_contiguous() {
+        true => Operand::Slice(elements(x)),
+        false => Operand::Scalar(memory(x)[x.layout().offset()]),
+    }
 }
 
 /// A part of what one task would get.
@@ -82,9 +96,9 @@ const FEW: usize = GRAIN / 4;
 pub(crate) fn unary(op: UnaryOp, x: &Tensor) -> Result<Tensor> {
     map::check_unary(op, x.dtype())?;
     let isa = isa();
-    if are_few(&[x]) {
-        return match_dtype!(x.dtype(), T => filled_shape::<T>(x.shape(), |y| {
-            map::unary(op, isa, Operand::Slice(elements::<T>(x)), y);
+    if let Some(layout) = few([x]) {
+        return match_dtype!(x.dtype(), T => filled_like::<T>(layout, |y| {
+            map::unary(op, isa, one_of_few::<T>(x), y);
             Ok(())
         }));
     }
@@ -120,9 +134,9 @@ pub(crate) fn unary_backward(op: UnaryOp, grad: &Tensor, saved: &Tensor) -> Resu
 /// A function of two elements whose dtype was checked.
 fn pair(op: Pair, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let isa = isa();
-    if are_few(&[a, b]) {
-        return match_dtype!(a.dtype(), T => filled_shape::<T>(a.shape(), |y| {
-            map::binary(op, isa, Operand::Slice(elements::<T>(a)), Operand::Slice(elements::<T>(b)), y);
+    if let Some(layout) = few([a, b]) {
+        return match_dtype!(a.dtype(), T => filled_like::<T>(layout, |y| {
+            map::binary(op, isa, one_of_few::<T>(a), one_of_few::<T>(b), y);
             Ok(())
         }));
     }

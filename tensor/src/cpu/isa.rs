@@ -65,6 +65,13 @@ pub fn available() -> &'static [Isa] {
     &LEVELS[..*COUNT.get_or_init(detect)]
 }
 
+/// Whether this machine has a level.
+pub(crate) fn has(isa: Isa) -> bool {
+    static MASK: OnceLock<u8> = OnceLock::new();
+    let mask = || available().iter().fold(0, |mask, &isa| mask | 1 << isa as u8);
+    MASK.get_or_init(mask) >> isa as u8 & 1 == 1
+}
+
 /// The level that kernels called from this thread use now.
 ///
 /// It is the best [`available`] one, or a lower one named by the environment variable `GRADUS_ISA`

@@ -66,7 +66,15 @@ pub(crate) fn derived<V: Any + Send + Sync>(
 
 /// A new tensor of a dense layout from the start of its memory, filled by `fill`, which gets its elements in memory order.
 pub(crate) fn filled<T: Scalar>(layout: Layout, fill: impl FnOnce(&mut [T]) -> Result<()>) -> Result<Tensor> {
-    let n = layout.shape().numel();
+    filled_like(&layout, fill)
+}
+
+/// As [`filled`], but for the offset of `layout`, which is that of another tensor.
+pub(crate) fn filled_like<T: Scalar>(
+    layout: &Layout,
+    fill: impl FnOnce(&mut [T]) -> Result<()>,
+) -> Result<Tensor> {
+    let n = layout.numel();
     let mut memory = Memory::new(n * size_of::<T>())?;
     fill(&mut memory.as_mut_slice::<T>()[..n])?;
     Ok(Tensor::filling(CpuStorage { memory, derived: Derived::default() }, T::DTYPE, layout))

@@ -28,12 +28,16 @@ impl Tensor {
 
     /// A binary op of the table, chosen at run time. The operands broadcast.
     pub fn binary(&self, op: BinaryOp, rhs: &Tensor) -> Result<Tensor> {
-        self.check_same(op.name(), rhs)?;
-        if self.dims() == rhs.dims() {
-            return self.backend().binary(op, self, rhs);
+        // The device is asked for once: this is the path of the smallest ops.
+        let device = self.device();
+        if self.dtype() != rhs.dtype() || device != rhs.device() {
+            self.check_same(op.name(), rhs)?;
+        }
+        if self.layout().same_shape(rhs.layout()) {
+            return device.backend().binary(op, self, rhs);
         }
         let (a, b) = self.broadcast_pair(op.name(), rhs)?;
-        self.backend().binary(op, &a, &b)
+        device.backend().binary(op, &a, &b)
     }
 
     /// As [`binary`](Self::binary), but reuses this tensor's memory if nobody else holds it: what gradients are

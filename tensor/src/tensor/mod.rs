@@ -32,11 +32,33 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Tensor(Arc<View>);
 
-/// What a tensor is, behind one pointer: tensors are moved and cloned far more often than they are made.
-struct View {
-    storage: Arc<dyn Storage>,
+/// What a tensor is, behind one pointer: tensors are moved and cloned far more often than they are made. A result has its
+/// memory's owner in the same block, a view has [`Elsewhere`] there.
+struct View<S: ?Sized = dyn Storage> {
     layout: Layout,
     dtype: DType,
+    /// Whether the storage is an `Elsewhere`.
+    borrows: bool,
+    storage: S,
+}
+
+/// In place of a view's own memory: the tensor whose memory it looks at, which is no view itself.
+struct Elsewhere(Tensor);
+
+impl Storage for Elsewhere {
+    fn device(&self) -> &Device {
+        self.0.device()
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.storage().bytes()
+    }
+}
+
+impl std::fmt::Debug for Elsewhere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.storage().fmt(f)
+    }
 }
 
 impl Tensor {
@@ -52,32 +74,55 @@ impl Tensor {
                 format!("the layout reaches over {needed} bytes, the memory has {}", storage.bytes()),
             ));
         }
-        Ok(Tensor(Arc::new(View { storage: Arc::new(storage), layout, dtype })))
+        Ok(Tensor(Arc::new(View { layout, dtype, borrows: false, storage })))
     }
 
-    /// A tensor that fills new memory: its layout lies in it.
-    pub(crate) fn filling(storage: impl Storage, dtype: DType, layout: Layout) -> Tensor {
+    /// A tensor that fills new memory: its layout is dense, and lies in it from its start.
+    pub(crate) fn filling(storage: impl Storage, dtype: DType, layout: &Layout) -> Tensor {
+        let layout = layout.at_start();
         debug_assert!(layout.bounds().is_none_or(|(_, high)| (high + 1) * dtype.size() <= storage.bytes()));
-        Tensor(Arc::new(View { storage: Arc::new(storage), layout, dtype }))
+        Tensor(Arc::new(View { layout, dtype, borrows: false, storage }))
+    }
+
+    /// The tensor that has the memory: this one, or the one it is a view of.
+    fn owner(&self) -> &Tensor {
+        if self.0.borrows { &self.0.storage.downcast::<Elsewhere>().0 } else { self }
     }
 
     /// The memory, for backends.
     pub fn storage(&self) -> &dyn Storage {
-        &*self.0.storage
+        &self.owner().0.storage
     }
 
     /// The memory to write to, if no other tensor sees it: for backends.
     pub fn storage_mut(&mut self) -> Option<&mut dyn Storage> {
-        Arc::get_mut(&mut Arc::get_mut(&mut self.0)?.storage)
+        let view = Arc::get_mut(&mut self.0)?;
+        match view.borrows {
+            true => view.storage.downcast_mut::<Elsewhere>().0.storage_mut(),
+            false => Some(&mut view.storage),
+        }
     }
 
     /// Whether two tensors view the same memory.
     pub fn shares_memory_with(&self, other: &Tensor) -> bool {
-        Arc::ptr_eq(&self.0.storage, &other.0.storage)
+        Arc::ptr_eq(&self.owner().0, &other.owner().0)
     }
 
+    /// A view of the same memory.
     pub(crate) fn with_layout(&self, layout: Layout) -> Tensor {
-        Tensor(Arc::new(View { storage: self.0.storage.clone(), layout, dtype: self.0.dtype }))
+        let storage = Elsewhere(self.owner().clone());
+        Tensor(Arc::new(View { layout, dtype: self.0.dtype, borrows: true, storage }))
+    }
+
+    /// As [`with_layout`](Self::with_layout), for a tensor that is given up: if nobody else holds it, it changes its layout.
+    pub(crate) fn into_layout(mut self, layout: Layout) -> Tensor {
+        match Arc::get_mut(&mut self.0) {
+            Some(view) => {
+                view.layout = layout;
+                self
+            }
+            None => self.with_layout(layout),
+        }
     }
 
     /// How the shape maps to memory.
@@ -102,7 +147,7 @@ impl Tensor {
 
     /// How many elements there are.
     pub fn numel(&self) -> usize {
-        self.shape().numel()
+        self.layout().numel()
     }
 
     /// The extent of a dim, which may count from the end.

@@ -14,7 +14,11 @@ impl Tensor {
         }
         // From the last dim on, so that those before keep their places.
         let kept = |s: Shape, d: usize| if mask[d] { s.removed(d) } else { s };
-        y.reshape((0..self.rank()).rev().fold(self.shape(), kept))
+        let shape = (0..self.rank()).rev().fold(self.shape(), kept);
+        match y.layout().reshape(shape) {
+            Some(layout) => Ok(y.into_layout(layout)),
+            None => y.reshape(shape),
+        }
     }
 
     /// The sum over `dims`; 0 over nothing. Integers and bools sum to `int64`.

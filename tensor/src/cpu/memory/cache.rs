@@ -21,6 +21,7 @@ pub(super) struct Block {
 unsafe impl Send for Block {}
 
 /// A cached block of this class, if there is one, which is then live.
+#[inline]
 pub(super) fn take(class: Class) -> Option<Block> {
     if class.is_small() {
         let own = LOCAL.try_with(|local| local.borrow_mut().take(class));

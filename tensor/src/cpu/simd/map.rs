@@ -206,7 +206,7 @@ fn step<T>(operand: &[T], n: usize) -> usize {
 
 /// Panics if the machine lacks `isa`.
 fn check(isa: Isa) {
-    assert!(isa::available().contains(&isa), "this machine lacks {isa}");
+    assert!(isa::has(isa), "this machine lacks {isa}");
 }
 
 /// The loops of a type that computes with itself: `$dispatch` gives an op's loop or an error.

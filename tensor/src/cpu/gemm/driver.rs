@@ -160,7 +160,7 @@ impl<T: GemmElement> Problem<'_, T> {
         }
         if !in_place || !self.epilogue.is_identity() {
             // SAFETY: as above; the sums are C itself or as many elements in scratch.
-            unsafe { self.epilogue.store(sums, sums_row, self.c, rows, cols) }
+            unsafe { self.epilogue.store(kernels.isa, sums, sums_row, self.c, rows, cols) }
         }
     }
 

@@ -2,6 +2,8 @@
 
 use super::matrix::Target;
 use super::scalar::{GemmElement, Scalar};
+use crate::cpu::isa::Isa;
+use crate::cpu::wide::dispatch;
 use std::ops::Range;
 
 /// Whether the product replaces C or is added to it.
@@ -99,34 +101,72 @@ impl<'a, T: GemmElement> Epilogue<'a, T> {
     /// The elements of `c` belong to the caller.
     pub(super) unsafe fn store(
         &self,
+        isa: Isa,
         sums: *const T::Acc,
         sums_row: isize,
         c: Target<T>,
         rows: Range<usize>,
         cols: Range<usize>,
     ) {
+        let c_col = c.col;
         for (at, i) in rows.enumerate() {
             let sums = sums.wrapping_offset(at as isize * sums_row);
             let per_row = match self.bias {
-                Bias::PerRow(bias) => bias[i].widen(),
-                _ => T::Acc::ZERO,
-            };
-            let per_col = match self.bias {
-                Bias::PerCol(bias) => Some(&bias[cols.clone()]),
+                Bias::PerRow(bias) => Some(bias[i].widen()),
                 _ => None,
             };
-            for j in 0..cols.len() {
-                // SAFETY: the caller vouches for the element of `sums` and for that of C.
-                unsafe {
-                    let mut x = *sums.add(j);
-                    match (per_col, self.bias) {
-                        (Some(bias), _) => x = x.plus(bias[j].widen()),
-                        (None, Bias::PerRow(_)) => x = x.plus(per_row),
-                        _ => {}
+            let per_col = match self.bias {
+                Bias::PerCol(bias) => &bias[cols.clone()],
+                _ => &[],
+            };
+            for (from, len) in pieces(cols.len()) {
+                let mut piece = [T::Acc::ZERO; PIECE];
+                let piece = &mut piece[..len];
+                // SAFETY: the caller vouches for these elements of `sums`; no reference to them is left when C is written.
+                piece.copy_from_slice(unsafe { std::slice::from_raw_parts(sums.add(from), len) });
+                let per_col = if per_col.is_empty() { per_col } else { &per_col[from..from + len] };
+                let c = c.at(i, cols.start + from);
+                if c_col == 1 {
+                    // SAFETY: the caller vouches for these elements of C, which lie side by side.
+                    let c = unsafe { std::slice::from_raw_parts_mut(c, len) };
+                    finish(isa, piece, per_row, per_col, self.activation, c);
+                } else {
+                    let mut narrow = [T::zeroed(); PIECE];
+                    finish(isa, piece, per_row, per_col, self.activation, &mut narrow[..len]);
+                    for (j, value) in narrow[..len].iter().enumerate() {
+                        // SAFETY: the caller vouches for the element.
+                        unsafe { c.wrapping_offset(j as isize * c_col).write(*value) };
                     }
-                    *c.at(i, cols.start + j) = T::narrow(self.activation.apply(x));
                 }
             }
         }
+    }
+}
+
+/// Elements that are finished at a time.
+const PIECE: usize = 64;
+
+/// The start and length of each piece of a row.
+fn pieces(len: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..len).step_by(PIECE).map(move |from| (from, PIECE.min(len - from)))
+}
+
+dispatch! {
+    /// `out = activation(sums + per_row + per_col)`, rounded; without `per_row` or with an empty `per_col` nothing is added.
+    fn finish<T: GemmElement>(
+        sums: &mut [T::Acc],
+        per_row: Option<T::Acc>,
+        per_col: &[T],
+        activation: Activation,
+        out: &mut [T],
+    ) {
+        if let Some(bias) = per_row {
+            sums.iter_mut().for_each(|x| *x = x.plus(bias));
+        }
+        for (x, bias) in sums.iter_mut().zip(per_col) {
+            *x = x.plus(bias.widen());
+        }
+        sums.iter_mut().for_each(|x| *x = activation.apply(*x));
+        T::narrow_slice(sums, out);
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn run<T: GemmElement>(
             }
         }
         // SAFETY: as above; there is a sum for each of the task's elements.
-        unsafe { epilogue.store(sums.as_ptr(), 1, c, own, 0..1) }
+        unsafe { epilogue.t().store(kernels.isa, sums.as_ptr(), 0, c.t(), 0..1, own) }
     });
 }
 

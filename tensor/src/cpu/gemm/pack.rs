@@ -5,6 +5,8 @@ use super::scalar::{GemmElement, Scalar};
 use super::source::{Block, PackSource};
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::cpu::isa::Isa;
+use half::bf16;
+use std::any::TypeId;
 
 /// The rows of a matrix as lines: what A is.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +32,10 @@ impl<T: GemmElement> PackSource<T::Acc> for Rows<'_, T> {
     fn line(&self, line: usize) -> Option<&[T::Acc]> {
         in_place(&self.0, line)
     }
+
+    fn halves(&self) -> Option<MatRef<'_, bf16>> {
+        halves(self.0)
+    }
 }
 
 impl<T: GemmElement> PackSource<T::Acc> for Cols<'_, T> {
@@ -48,6 +54,10 @@ impl<T: GemmElement> PackSource<T::Acc> for Cols<'_, T> {
     fn line(&self, line: usize) -> Option<&[T::Acc]> {
         in_place(&self.0.t(), line)
     }
+
+    fn halves(&self) -> Option<MatRef<'_, bf16>> {
+        halves(self.0.t())
+    }
 }
 
 /// A row of a matrix, if it is contiguous and of the accumulator's type.
@@ -55,6 +65,14 @@ fn in_place<'a, T: GemmElement>(lines: &MatRef<'a, T>, row: usize) -> Option<&'a
     (T::NATIVE && lines.col_stride() == 1 && row < lines.rows()).then(|| {
         // SAFETY: the row is inside the matrix, contiguous, and `T` is `T::Acc`.
         unsafe { std::slice::from_raw_parts(lines.at(row, 0).cast(), lines.cols()) }
+    })
+}
+
+/// A matrix as one of `bf16`, if it is.
+fn halves<T: GemmElement>(lines: MatRef<'_, T>) -> Option<MatRef<'_, bf16>> {
+    (TypeId::of::<T>() == TypeId::of::<bf16>()).then(|| {
+        let (dims, strides) = ([lines.rows(), lines.cols()], [lines.row_stride(), lines.col_stride()]);
+        MatRef::from_parts(lines.at(0, 0).cast(), dims, strides)
     })
 }
 

@@ -3,7 +3,7 @@
 use super::bytes::Pair;
 use super::kernel::Kernels;
 use crate::cpu::isa::Isa;
-use crate::cpu::simd::half::Half;
+use crate::cpu::simd::half::{Half, nearest_bf16};
 use half::{bf16, f16};
 
 mod sealed {
@@ -115,10 +115,15 @@ pub trait GemmElement: sealed::Sealed + bytemuck::Pod + Send + Sync {
     ///
     /// `wide` and `values` have the same length.
     fn widen_slice(values: &[Self], wide: &mut [Self::Acc]);
+
+    /// [`narrow`](GemmElement::narrow) for each element of a slice.
+    ///
+    /// `wide` and `values` have the same length.
+    fn narrow_slice(wide: &[Self::Acc], values: &mut [Self]);
 }
 
 macro_rules! elements {
-    ($($t:ident in $acc:ident, $native:literal: |$x:ident| $widen:expr, |$y:ident| $narrow:expr $(, $slice:path)?;)*) => {$(
+    ($($t:ident in $acc:ident, $native:literal: |$x:ident| $widen:expr, |$y:ident| $narrow:expr $(, $widen_slice:path, $narrow_slice:path)?;)*) => {$(
         impl sealed::Sealed for $t {}
 
         impl GemmElement for $t {
@@ -139,17 +144,22 @@ macro_rules! elements {
 
             #[inline(always)]
             fn widen_slice(values: &[Self], wide: &mut [$acc]) {
-                elements!(@slice values wide $($slice)?)
+                elements!(@each values wide, widen $(, $widen_slice)?)
+            }
+
+            #[inline(always)]
+            fn narrow_slice(wide: &[$acc], values: &mut [Self]) {
+                elements!(@each wide values, narrow $(, $narrow_slice)?)
             }
         }
     )*};
-    (@slice $values:ident $wide:ident) => {
-        for (wide, value) in $wide.iter_mut().zip($values) {
-            *wide = value.widen();
+    (@each $from:ident $to:ident, $f:ident) => {
+        for (to, from) in $to.iter_mut().zip($from) {
+            *to = <Self as GemmElement>::$f(*from);
         }
     };
-    (@slice $values:ident $wide:ident $slice:path) => {
-        $slice($values, $wide)
+    (@each $from:ident $to:ident, $f:ident, $slice:path) => {
+        $slice($from, $to)
     };
 }
 
@@ -159,8 +169,8 @@ elements! {
     i32 in i32, true: |x| x, |y| y;
     i64 in i64, true: |x| x, |y| y;
     Pair in Pair, true: |x| x, |y| y;
-    bf16 in f32, false: |x| f32::from_bits(u32::from(x.to_bits()) << 16), |y| bf16::from_f32(y);
-    f16 in f32, false: |x| x.to_f32(), |y| f16::from_f32(y), Half::widen;
+    bf16 in f32, false: |x| f32::from_bits(u32::from(x.to_bits()) << 16), |y| nearest_bf16(y);
+    f16 in f32, false: |x| x.to_f32(), |y| f16::from_f32(y), Half::widen, Half::narrow;
     u32 in i32, false: |x| x as i32, |y| y as u32;
     u8 in i32, false: |x| i32::from(x), |y| y as u8;
     i8 in i32, false: |x| i32::from(x), |y| y as i8;

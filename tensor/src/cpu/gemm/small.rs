@@ -69,6 +69,6 @@ pub(super) fn run<T: GemmElement>(
     }
     if !epilogue.is_identity() {
         // SAFETY: C is the caller's, and the sums are in it.
-        unsafe { epilogue.store(c.start.cast(), c.row, c, 0..m, 0..n) }
+        unsafe { epilogue.store(kernels.isa, c.start.cast(), c.row, c, 0..m, 0..n) }
     }
 }

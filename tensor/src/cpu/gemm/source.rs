@@ -7,9 +7,11 @@
 //! panel[p * width + i] = line(first + i)[k.start + p]      zero where first + i is past the last line
 //! ```
 
+use super::matrix::MatRef;
 use super::packed::Packed;
 use super::scalar::Scalar;
 use crate::cpu::isa::Isa;
+use half::bf16;
 use std::ops::Range;
 
 /// A block of an operand that is to be written as panels.
@@ -54,6 +56,11 @@ pub trait PackSource<S>: Sync {
 
     /// The values of a line, if lines lie in memory as they are. If one does, all do.
     fn line(&self, _line: usize) -> Option<&[S]> {
+        None
+    }
+
+    /// The matrix whose rows are the lines, if it is one of `bf16`: what tiles multiply as it is.
+    fn halves(&self) -> Option<MatRef<'_, bf16>> {
         None
     }
 }

@@ -44,13 +44,19 @@ dispatch! {
     /// The upper half, rounded.
     fn narrow_bf16(from: &[f32], to: &mut [bf16]) {
         for (y, x) in to.iter_mut().zip(from) {
-            let bits = x.to_bits();
-            let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
-            // Rounding could carry a NaN into infinity: keep it, and quiet.
-            let nan = (bits >> 16) | 0x40;
-            *y = bf16::from_bits(if x.is_nan() { nan as u16 } else { rounded as u16 });
+            *y = nearest_bf16(*x);
         }
     }
+}
+
+/// The nearest `bf16`, halves to even, in a form that the compiler vectorises.
+#[inline(always)]
+pub(crate) fn nearest_bf16(x: f32) -> bf16 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
+    // Rounding could carry a NaN into infinity: keep it, and quiet.
+    let nan = (bits >> 16) | 0x40;
+    bf16::from_bits(if x.is_nan() { nan as u16 } else { rounded as u16 })
 }
 
 #[cfg(test)]

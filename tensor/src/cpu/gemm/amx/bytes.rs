@@ -118,7 +118,7 @@ impl Product<'_> {
         let panels = lines.len().div_ceil(BLOCK);
         let mut own = Scratch::<Row>::new(panels * self.blocks.depth() * BLOCK);
         let start = self.c.at(rows.start, cols.start);
-        let sums = Sums { start, row: self.c.row, height: rows.len(), width: cols.len() };
+        let sums = Sums { start, row: self.c.row, height: rows.len(), width: cols.len(), step: BLOCK };
         let session = Session::new(self.unit);
         for at in 0..self.blocks.count() {
             let k = self.blocks.get(at);

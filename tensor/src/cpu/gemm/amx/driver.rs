@@ -89,15 +89,20 @@ impl<T: GemmElement> Strip<'_, T> {
         let in_place = T::NATIVE && problem.c.col == 1;
         let (height, width) = (self.rows.len(), self.cols.len());
         let padded = [height, width].map(|len| len.next_multiple_of(BLOCK));
-        let mut scratch = Scratch::<f32>::new(if in_place { 0 } else { padded[0] * (padded[1] + 16) });
+        let reads = !in_place && problem.beta == Beta::One;
+        // Squares that are complete at once need one place among them.
+        let one = !in_place && !reads && blocks.count() == 1;
+        let (row, step) = if one { (BLOCK, 0) } else { (padded[1] + 16, BLOCK) };
+        let size = if one { BLOCK * BLOCK } else { padded[0] * row };
+        let mut scratch = Scratch::<f32>::new(if in_place { 0 } else { size });
         let sums = if in_place {
             let start = problem.c.at(self.rows.start, self.cols.start).cast();
-            Sums { start, row: problem.c.row, height, width }
+            Sums { start, row: problem.c.row, height, width, step }
         } else {
             let start = scratch.as_mut_slice().as_mut_ptr();
-            Sums { start, row: (padded[1] + 16) as isize, height: padded[0], width: padded[1] }
+            Sums { start, row: row as isize, height: padded[0], width: padded[1], step }
         };
-        if !in_place && problem.beta == Beta::One {
+        if reads {
             self.read(&sums);
         }
         let session = Session::new(self.plan.unit);
@@ -127,15 +132,25 @@ impl<T: GemmElement> Strip<'_, T> {
                 Split::Cols => (other, own),
             };
             let add = problem.beta == Beta::One || at > 0;
+            let finish = at + 1 == blocks.count() && (!in_place || !problem.epilogue.is_identity());
             // SAFETY: the sums are C's elements of this strip, which no other task touches, or scratch.
-            unsafe { self.block(&session, &sums, k.len(), a, b, add) }
+            unsafe { self.block(&session, &sums, k.len(), a, b, add, finish) }
         }
-        drop(session);
-        if !in_place || !problem.epilogue.is_identity() {
-            let (rows, cols) = (self.rows.clone(), self.cols.clone());
-            // SAFETY: as above; `T::Acc` is `f32`, the only type that tiles sum in.
-            unsafe { problem.epilogue.store(sums.start.cast::<T::Acc>(), sums.row, problem.c, rows, cols) }
-        }
+    }
+
+    /// Stores a square whose sums are complete.
+    ///
+    /// # Safety
+    /// The sums and the square of C belong to the caller.
+    unsafe fn finish(&self, sums: &Sums<f32>, i: usize, j: usize) {
+        let part = |of: &Range<usize>, at: usize| {
+            let start = of.start + at * BLOCK;
+            start..of.end.min(start + BLOCK)
+        };
+        let (rows, cols) = (part(&self.rows, i), part(&self.cols, j));
+        let (from, problem) = (sums.at(i, j).cast::<T::Acc>(), self.problem);
+        // SAFETY: the caller's word; `T::Acc` is `f32`, the only type that tiles sum in.
+        unsafe { problem.epilogue.store(self.isa, from, sums.row, problem.c, rows, cols) }
     }
 
     /// Widens the strip of C into scratch.
@@ -151,7 +166,7 @@ impl<T: GemmElement> Strip<'_, T> {
         }
     }
 
-    /// One block of k, `blocks` blocks of steps: square after square.
+    /// One block of k, `blocks` blocks of steps: square after square, each finished while it is near if it is complete.
     ///
     /// # Safety
     /// The sums belong to the caller.
@@ -163,6 +178,7 @@ impl<T: GemmElement> Strip<'_, T> {
         a: (&[Row], &[Head]),
         b: (&[Row], &[Head]),
         add: bool,
+        finish: bool,
     ) {
         let panel = blocks * self.plan.products.parts() * BLOCK;
         let rows = self.rows.len().div_ceil(BLOCK);
@@ -209,6 +225,9 @@ impl<T: GemmElement> Strip<'_, T> {
                                 self.strict((a_rows, a_head), (b_rows, b_head), blocks, &mut square);
                                 sums.store(i, j, &square, |old, new| if add { old + new } else { new });
                             }
+                        }
+                        if finish {
+                            self.finish(sums, i, j);
                         }
                     }
                 }

@@ -9,6 +9,7 @@
 
 use super::range::{Form, Head, Range, factor};
 use super::split::{self, One, Parts, Three, Two};
+use super::words::{self, bits};
 use super::{BLOCK, LEAST_LINES, Products, Row};
 use crate::cpu::gemm::kernel::Kernels;
 use crate::cpu::gemm::packed::Side;
@@ -56,7 +57,12 @@ impl Packer {
     ) -> Head {
         match self.products {
             Products::One => {
-                self.write::<One, S>(source, lines, blocks, 1.0, rows);
+                match source.halves() {
+                    Some(halves) => {
+                        words::panel(self.isa, self.side, &bits::<_, u16>(halves), lines, blocks, rows)
+                    }
+                    None => drop(self.write::<One, S>(source, lines, blocks, 1.0, rows)),
+                }
                 Head::PLAIN
             }
             Products::Three | Products::Four => self.checked::<Two, S>(source, lines, blocks, rows),

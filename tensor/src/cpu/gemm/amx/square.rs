@@ -22,12 +22,14 @@ pub(super) struct Sums<S> {
     pub(super) row: isize,
     pub(super) height: usize,
     pub(super) width: usize,
+    /// From a square to the next, in rows and columns: 32, or 0 if all are in one place, one after the other.
+    pub(super) step: usize,
 }
 
 impl<S: Pod> Sums<S> {
     /// The first element of a square.
     pub(super) fn at(&self, i: usize, j: usize) -> *mut S {
-        self.start.wrapping_offset((i * BLOCK) as isize * self.row).wrapping_add(j * BLOCK)
+        self.start.wrapping_offset((i * self.step) as isize * self.row).wrapping_add(j * self.step)
     }
 
     /// Whether a kernel should write a square here: it is whole, and its rows do not crowd the cache.

@@ -22,7 +22,7 @@ pub(super) trait Levels: Scalar {
 }
 
 macro_rules! levels {
-    ($($S:ident: $portable:literal, $avx2:ident, $avx512:ident;)*) => {$(
+    ($($S:ident: $portable:literal, $avx2:ident, $avx512:ident, $neon:ident;)*) => {$(
         impl Levels for $S {
             fn lanes(isa: Isa) -> usize {
                 match isa {
@@ -30,6 +30,8 @@ macro_rules! levels {
                     Isa::Avx2 => <crate::cpu::gemm::$avx2 as Vector>::LANES,
                     #[cfg(target_arch = "x86_64")]
                     Isa::Avx512 | Isa::Amx => <crate::cpu::gemm::$avx512 as Vector>::LANES,
+                    #[cfg(target_arch = "aarch64")]
+                    Isa::Neon => <crate::cpu::gemm::$neon as Vector>::LANES,
                     _ => $portable,
                 }
             }
@@ -54,6 +56,9 @@ macro_rules! levels {
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: as above.
                     Isa::Avx512 | Isa::Amx => unsafe { avx512(kernel) },
+                    #[cfg(target_arch = "aarch64")]
+                    // SAFETY: every machine of the architecture has the instructions.
+                    Isa::Neon => unsafe { kernel.run::<crate::cpu::gemm::$neon>() },
                     // SAFETY: plain arrays need no instructions of their own.
                     _ => unsafe { kernel.run::<Lanes<$S, $portable>>() },
                 }
@@ -63,6 +68,6 @@ macro_rules! levels {
 }
 
 levels! {
-    f32: 4, F32x8, F32x16;
-    f64: 2, F64x4, F64x8;
+    f32: 4, F32x8, F32x16, F32x4;
+    f64: 2, F64x4, F64x8, F64x2;
 }

@@ -56,6 +56,8 @@ pub use scalar::{GemmElement, Scalar};
 pub use source::{Block, Operand, PackSource};
 
 pub(in crate::cpu) use vector::{Lanes, Vector};
+#[cfg(target_arch = "aarch64")]
+pub(in crate::cpu) use vector_neon::{F32x4, F64x2};
 #[cfg(target_arch = "x86_64")]
 pub(in crate::cpu) use vector_x86::{F32x8, F32x16, F64x4, F64x8};
 

@@ -12,7 +12,7 @@ macro_rules! vector {
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
-        pub(super) struct $name($register);
+        pub(in crate::cpu) struct $name($register);
 
         impl Vector for $name {
             type Elem = $elem;

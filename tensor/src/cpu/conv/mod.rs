@@ -130,6 +130,12 @@ pub(crate) fn conv_grad_weight(grad: &Tensor, x: &Tensor, weight: Shape, conv: &
     let geometry = Geometry::new(x.shape(), weight, grad.shape(), conv);
     let grad = contiguous(grad)?;
     match_float!("conv_grad_weight", x.dtype(), T => filled_shape::<T>(weight, |dw| {
+        if let Some(level) = Level::now::<T>()
+            && amx::gradient::suits(&geometry)
+            && amx::gradient::run(level, &geometry, elements::<T>(&grad), &Images::new(x), dw)?
+        {
+            return Ok(());
+        }
         let run = if grad_weight::suits(&geometry) { grad_weight::run } else { grad_product::run };
         run(&geometry, elements::<T>(&grad), &Images::new(x), dw)
     }))

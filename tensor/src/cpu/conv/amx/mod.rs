@@ -5,8 +5,11 @@
 //! 16 pairs of channels, a plane apart, times 16 pixels. The outputs of a kernel are 32 channels of 32 pixels, in an order in which rows are
 //! as long as those of the planes; what is beyond the true row is dropped as they are stored.
 //!
+//! The gradient in the weight reads the same planes along the pixels ([`gradient`]).
+//!
 //! An image, or weights, that tiles must not multiply are left to the caller's other way.
 
+pub(super) mod gradient;
 mod planes;
 #[cfg(test)]
 mod tests;

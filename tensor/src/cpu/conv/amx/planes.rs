@@ -20,13 +20,13 @@ use std::sync::Mutex;
 
 /// Where everything is in the planes of a group of an image.
 pub(super) struct Plan<'a> {
-    pass: &'a Pass,
+    pub(super) pass: &'a Pass,
     /// The steps over rows and columns.
-    step: [usize; 2],
+    pub(super) step: [usize; 2],
     /// Columns of an area.
     pub(super) width: usize,
     /// Words of an area.
-    area: usize,
+    pub(super) area: usize,
     /// Words from a plane to the next.
     pub(super) plane: usize,
     /// Blocks of 16 pairs.
@@ -72,8 +72,18 @@ impl<'a> Plan<'a> {
 
     /// The place of a position of the frame in a plane. The place of an output and that of a tap add up.
     pub(super) fn at(&self, [_, h, w]: Dims) -> usize {
+        self.place(1, 0, [h, w])
+    }
+
+    /// How many areas a plane has.
+    pub(super) fn phases(&self) -> usize {
+        self.step[0] * self.step[1]
+    }
+
+    /// The place of a position of the frame of an image in planes of several images, whose areas of a kind are consecutive.
+    pub(super) fn place(&self, images: usize, image: usize, [h, w]: [usize; 2]) -> usize {
         let area = h % self.step[0] * self.step[1] + w % self.step[1];
-        area * self.area + h / self.step[0] * self.width + w / self.step[1]
+        (area * images + image) * self.area + h / self.step[0] * self.width + w / self.step[1]
     }
 
     /// Bytes of all planes.

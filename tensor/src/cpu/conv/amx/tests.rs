@@ -111,6 +111,101 @@ fn correlations_match_the_definition_forwards_and_backwards() -> Result<()> {
     Ok(())
 }
 
+/// The gradient in the weight by the model; none if it is refused.
+fn gradient_by_model<T: ConvElement>(
+    dy: &Tensor,
+    x: &Tensor,
+    weight: Shape,
+    conv: &Conv,
+    products: Products,
+) -> Result<Option<Tensor>> {
+    let level = Level::model::<T>(Some(products)).expect("the model has tiles");
+    let geometry = Geometry::new(x.shape(), weight, dy.shape(), conv);
+    let mut taken = false;
+    let dw = filled_shape::<T>(weight, |dw| {
+        taken = gradient::run(level, &geometry, elements::<T>(dy), &Images::new(x), dw)?;
+        Ok(())
+    })?;
+    Ok(taken.then_some(dw))
+}
+
+#[test]
+fn gradients_in_the_weight_match_the_definition() -> Result<()> {
+    let generator = &mut Generator::new(6);
+    // Two that take several images at a time, and one whose images are taken one by one.
+    let conv = Conv::default;
+    let more = [
+        (vec![5, 34, 5, 5], vec![33, 34, 3, 3], conv().padding(1)),
+        (vec![3, 17, 8, 8], vec![18, 17, 1, 1], conv().stride(2)),
+        (vec![3, 16, 42, 52], vec![30, 16, 1, 2], conv()),
+    ];
+    for (at, (x, w, conv)) in cases().into_iter().chain(more).enumerate() {
+        let factor = [1.0, 1e-25][at % 2];
+        let (x, weight) = (random(&x, 1.0, generator)?, Shape::from(&w[..]));
+        let shape = conv.output_shape("conv", x.shape(), weight)?;
+        let dy = random(shape.dims(), factor, generator)?;
+        let expected = naive::conv_grad_weight(&dy, &x, weight, &conv)?;
+        let magnitude = naive::conv_grad_weight(&dy.abs()?, &x.abs()?, weight, &conv)?;
+        for (products, bound) in [(Products::Six, 1e-6), (Products::Three, 4e-5), (Products::One, 1e-2)] {
+            if products == Products::One && factor != 1.0 {
+                continue;
+            }
+            let (dy, x) = (dy.to_dtype(DType::F32)?, x.to_dtype(DType::F32)?);
+            let dw = gradient_by_model::<f32>(&dy, &x, weight, &conv, products)?;
+            let error = error(&dw.expect("ordinary numbers are taken"), &expected, &magnitude)?;
+            assert!(error <= bound, "case {at}, {products:?}: {error:e}");
+        }
+        if factor == 1.0 {
+            let (dy, x) = (dy.to_dtype(DType::BF16)?, x.to_dtype(DType::BF16)?);
+            let dw = gradient_by_model::<bf16>(&dy, &x, weight, &conv, Products::Six)?;
+            let wide = |t: &Tensor| t.to_dtype(DType::F64);
+            let expected = naive::conv_grad_weight(&wide(&dy)?, &wide(&x)?, weight, &conv)?;
+            let error = error(&dw.expect("bf16 is taken as it is"), &expected, &magnitude)?;
+            assert!(error <= 1.0 / 256.0, "case {at} of bf16: {error:e}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn gradients_of_numbers_that_are_not_finite_are_refused() -> Result<()> {
+    let generator = &mut Generator::new(7);
+    let (conv, weight) = (Conv::default().padding(1), Shape::from([32, 16, 3, 3]));
+    let x = random(&[2, 16, 6, 6], 1.0, generator)?.to_dtype(DType::F32)?;
+    let dy = random(&[2, 32, 6, 6], 1.0, generator)?.to_dtype(DType::F32)?;
+    let with = |t: &Tensor, odd: f32| {
+        let mut values = t.to_vec::<f32>()?;
+        values[t.numel() - 3] = odd;
+        Tensor::from_slice(&values, t.shape(), &Device::cpu())
+    };
+    let taken = |dy: &Tensor, x: &Tensor| gradient_by_model::<f32>(dy, x, weight, &conv, Products::Six);
+    assert!(taken(&dy, &x)?.is_some());
+    for odd in [f32::NAN, f32::INFINITY] {
+        assert!(taken(&with(&dy, odd)?, &x)?.is_none());
+        assert!(taken(&dy, &with(&x, odd)?)?.is_none());
+    }
+    // Each is fine by itself; their products could lose bits.
+    assert!(taken(&with(&dy, 1e-37)?, &with(&x, 1e-37)?)?.is_none());
+    Ok(())
+}
+
+#[test]
+fn tiles_are_for_gradients_that_fill_them() {
+    let suits = |x: [usize; 4], w: [usize; 4], conv: Conv| {
+        let (x, w) = (Shape::from(x), Shape::from(w));
+        let y = conv.output_shape("conv", x, w).expect("the shapes fit");
+        gradient::suits(&Geometry::new(x, w, y, &conv))
+    };
+    let padded = || Conv::default().padding(1);
+    assert!(suits([8, 64, 56, 56], [64, 64, 3, 3], padded()));
+    assert!(suits([8, 32, 4, 4], [512, 32, 3, 3], padded()));
+    assert!(suits([8, 64, 56, 56], [128, 64, 3, 3], padded().stride(2)));
+    assert!(suits([8, 16, 28, 28], [32, 16, 1, 1], Conv::default()));
+    assert!(!suits([8, 3, 224, 224], [64, 3, 7, 7], Conv::default().padding(3).stride(2)));
+    assert!(!suits([8, 64, 2, 2], [64, 64, 3, 3], padded()));
+    assert!(!suits([8, 128, 56, 56], [128, 1, 3, 3], padded().groups(128)));
+}
+
 #[test]
 fn images_and_weights_that_are_not_finite_are_refused() -> Result<()> {
     let generator = &mut Generator::new(4);
@@ -152,8 +247,17 @@ fn the_number_of_threads_changes_no_bit() -> Result<()> {
             })
         };
         let expected = bits(1)?;
+        let dy = f32(random(shape.dims(), 1.0, generator)?)?;
+        let gradient_bits = |threads| {
+            crate::cpu::threads::with_num_threads(threads, || {
+                let dw = gradient_by_model::<f32>(&dy, &x, w.shape(), &conv, Products::Six)?;
+                dw.expect("ordinary numbers are taken").to_vec::<f32>()
+            })
+        };
+        let gradient = gradient_bits(1)?;
         for threads in [2, 3, 7] {
             assert_eq!(bits(threads)?, expected);
+            assert_eq!(gradient_bits(threads)?, gradient);
         }
     }
     Ok(())

@@ -16,7 +16,7 @@ use std::ops::Range;
 
 /// What multiplies bytes at a level, if tiles should.
 pub(in crate::cpu::gemm) fn unit(isa: Isa, m: usize, n: usize, steps: usize) -> Option<&'static Unit> {
-    let pays = m.min(n) >= LEAST_LINES && steps >= depth::<u8>();
+    let pays = m >= 2 && n >= LEAST_LINES && steps >= depth::<u8>();
     match isa {
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         Isa::Amx if pays => Some(&super::tile::UNIT),
@@ -38,15 +38,17 @@ pub(in crate::cpu::gemm) fn run<A: Byte, B: Byte>(
     if c.col != 1 {
         return run(unit, isa, b.t(), a.t(), c.t());
     }
-    let kernel = unit.bytes[usize::from(A::SIGNED) * 2 + usize::from(B::SIGNED)];
+    let signs = usize::from(A::SIGNED) * 2 + usize::from(B::SIGNED);
+    let kernels = [unit.bytes[signs], unit.short_bytes[signs]];
     let blocks = plan::k_blocks(a.cols().div_ceil(depth::<u8>()), DEPTH);
-    Product { unit, kernel, isa, a: bits(a), b: bits(b.t()), c, blocks }.run();
+    Product { unit, kernels, isa, a: bits(a), b: bits(b.t()), c, blocks }.run();
 }
 
 /// A product; both operands are lists of lines.
 struct Product<'a> {
     unit: &'static Unit,
-    kernel: TileFn,
+    /// For a whole panel of A, and for half of one.
+    kernels: [TileFn; 2],
     isa: Isa,
     a: MatRef<'a, u8>,
     b: MatRef<'a, u8>,
@@ -148,16 +150,18 @@ impl Product<'_> {
                         TileJob { a, b, blocks, c, c_row, add, ahead }
                     };
                     let i = chunk * PANELS + i;
+                    let short = sums.height - i * BLOCK <= BLOCK / 2;
+                    let kernel = self.kernels[usize::from(short)];
                     // SAFETY: the panels hold `blocks` blocks (sliced so above). C is the square in the sums, if it is whole,
                     // or the copy.
                     unsafe {
-                        if sums.is_direct(i, j) {
-                            (self.kernel)(&job(sums.at(i, j), sums.row));
+                        if sums.is_direct(i, j, short) {
+                            kernel(&job(sums.at(i, j), sums.row));
                         } else {
                             if add {
                                 sums.load(i, j, &mut square);
                             }
-                            (self.kernel)(&job(square.0.as_mut_ptr().cast(), BLOCK as isize));
+                            kernel(&job(square.0.as_mut_ptr().cast(), BLOCK as isize));
                             sums.store(i, j, &square, |_, new| new);
                         }
                     }
@@ -223,7 +227,7 @@ mod tests {
     #[test]
     fn products_of_bytes_of_all_signs_and_layouts_are_exact() {
         let random = &mut Random(12);
-        for shape in [[16, 16, 64], [33, 17, 65], [40, 70, 131], [20, 32, 1100]] {
+        for shape in [[16, 16, 64], [33, 17, 65], [40, 70, 131], [20, 32, 1100], [3, 40, 64], [48, 20, 70]] {
             check(random, shape, |x| x as i8, |x| x as i8);
             check(random, shape, |x| x as i8, |x| x);
             check(random, shape, |x| x, |x| x as i8);

@@ -200,24 +200,26 @@ impl<T: GemmElement> Strip<'_, T> {
                         ahead,
                     };
                     let way = a_head.way(b_head);
+                    let short = self.rows.len() - i * BLOCK <= BLOCK / 2;
+                    let products = self.plan.products;
                     // SAFETY: the panels hold `blocks` blocks (sliced so above). C is the square in the sums, if it is whole,
                     // or the copy.
                     unsafe {
                         match way {
-                            Way::Tiles if sums.is_direct(i, j) => {
-                                session.run(self.plan.products, &job(sums.at(i, j), sums.row, add));
+                            Way::Tiles if sums.is_direct(i, j, short) => {
+                                session.run(products, short, &job(sums.at(i, j), sums.row, add));
                             }
                             Way::Tiles => {
                                 if add {
                                     sums.load(i, j, &mut square);
                                 }
                                 let c = square.0.as_mut_ptr().cast();
-                                session.run(self.plan.products, &job(c, BLOCK as isize, add));
+                                session.run(products, short, &job(c, BLOCK as isize, add));
                                 sums.store(i, j, &square, |_, new| new);
                             }
                             Way::ScaledTiles(by) => {
                                 let c = square.0.as_mut_ptr().cast();
-                                session.run(self.plan.products, &job(c, BLOCK as isize, false));
+                                session.run(products, short, &job(c, BLOCK as isize, false));
                                 let sum = |old, new| if add { old + scale(new, by) } else { scale(new, by) };
                                 sums.store(i, j, &square, sum);
                             }

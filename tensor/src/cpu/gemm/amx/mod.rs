@@ -6,7 +6,8 @@
 //! 32 of C. What multiplies is a [`Unit`]: the processor (`tile`), or in tests its model in plain code (`model`), so that
 //! everything but the instructions themselves is tested on every machine.
 //!
-//! Products of fewer than 16 lines or 32 steps leave most of a tile empty and go to the vector kernels.
+//! Where the last panel of A has no more than 16 lines, half of its tiles are spared. Products of few lines or steps leave most of a
+//! tile empty and go to the vector kernels.
 
 pub(super) mod bytes;
 mod driver;
@@ -27,7 +28,7 @@ pub(super) use driver::run;
 pub(in crate::cpu) use panels::Packer;
 pub(super) use panels::Panels as Packed;
 pub(in crate::cpu) use range::{Form, Head, Range, Way, factor, scale};
-pub(in crate::cpu) use split::channels;
+pub(in crate::cpu) use split::{channels, one_by_one};
 
 use super::driver::Problem;
 use super::kernel::Kernels;
@@ -40,8 +41,14 @@ use std::any::TypeId;
 /// Lines of a panel, and steps of a block: two tiles by one.
 pub(in crate::cpu) const BLOCK: usize = 32;
 
-/// The fewest lines on either side for which tiles pay.
+/// The fewest columns of a product for which tiles pay.
 const LEAST_LINES: usize = 16;
+
+/// The fewest rows of a product for which tiles pay. They are mostly empty then, and what takes time is to read the other operand,
+/// which in three parts takes more memory than in `f32`, and half as much in one.
+fn least_rows(products: Products) -> usize {
+    if products == Products::One { 2 } else { 12 }
+}
 
 /// A row of a tile: 16 pairs of `bf16`, the first of each in the lower half of its word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,6 +115,30 @@ pub(in crate::cpu) struct PlaneJob {
 /// As [`TileFn`], for the pointers of this job.
 type PlaneFn = unsafe fn(&PlaneJob);
 
+/// One square of work where A lies in planes, one for each line, with neighbouring steps side by side: `C = (add ? C : 0) + A·B`.
+pub(in crate::cpu) struct LinesJob {
+    /// The first step of the first of 32 lines of A in the first part, wherever it is in its plane.
+    pub(in crate::cpu) planes: *const u16,
+    /// Bytes from a part to the next.
+    pub(in crate::cpu) part: usize,
+    /// Bytes from a plane to the next.
+    pub(in crate::cpu) row: usize,
+    /// A panel of B.
+    pub(in crate::cpu) b: *const Row,
+    /// Blocks of steps, at least one.
+    pub(in crate::cpu) blocks: usize,
+    /// 32 rows of 32 values, one after the other.
+    pub(in crate::cpu) c: *mut f32,
+    /// Whether to add to C. If not, C is only written.
+    pub(in crate::cpu) add: bool,
+}
+
+/// A kernel on lines in planes for one number of products.
+///
+/// # Safety
+/// As [`TileFn`], for the pointers of this job.
+type LinesFn = unsafe fn(&LinesJob);
+
 /// What multiplies tiles.
 pub(super) struct Unit {
     /// Readies the tiles of this thread.
@@ -116,10 +147,16 @@ pub(super) struct Unit {
     release: unsafe fn(),
     /// By [`Products`].
     products: [TileFn; 4],
+    /// The same for the upper 16 lines of a panel of A and rows of C.
+    short: [TileFn; 4],
     /// On bytes, by whether those of A have signs, then those of B; sums are `i32`.
     bytes: [TileFn; 4],
+    /// The same for the upper half.
+    short_bytes: [TileFn; 4],
     /// By [`Products`].
     correlations: [PlaneFn; 4],
+    /// By [`Products`].
+    gradients: [LinesFn; 4],
 }
 
 /// Which products of the parts of two numbers make up their product.
@@ -206,7 +243,8 @@ pub(super) fn plan<T: GemmElement>(kernels: &Kernels<T::Acc>, problem: &Problem<
         Operand::Source(_) => true,
         Operand::Packed(packed) => packed.tiled().is_some_and(|packed| packed.products() == products),
     };
-    (problem.m.min(problem.n) >= LEAST_LINES
+    (problem.m >= least_rows(products)
+        && problem.n >= LEAST_LINES
         && problem.a.steps() >= BLOCK
         && fits(&problem.a)
         && fits(&problem.b))
@@ -223,13 +261,14 @@ impl Session {
         Session(unit)
     }
 
-    /// Runs a kernel.
+    /// Runs a kernel, on the upper half of A and C if `short`.
     ///
     /// # Safety
     /// The pointers of the job are valid for what the job says.
-    unsafe fn run(&self, products: Products, job: &TileJob) {
+    unsafe fn run(&self, products: Products, short: bool, job: &TileJob) {
+        let table = if short { &self.0.short } else { &self.0.products };
         // SAFETY: the tiles are configured as long as the session lives; the rest is the caller's word.
-        unsafe { (self.0.products[products as usize])(job) }
+        unsafe { (table[products as usize])(job) }
     }
 }
 
@@ -279,6 +318,15 @@ impl Correlator {
     pub(in crate::cpu) unsafe fn run(&self, job: &PlaneJob) {
         // SAFETY: the tiles are configured as long as the session lives; the rest is the caller's word.
         unsafe { (self.session.0.correlations[self.products as usize])(job) }
+    }
+
+    /// Runs a kernel on lines.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run), for this job.
+    pub(in crate::cpu) unsafe fn add_lines(&self, job: &LinesJob) {
+        // SAFETY: as above.
+        unsafe { (self.session.0.gradients[self.products as usize])(job) }
     }
 }
 

@@ -1,15 +1,18 @@
 //! The tile instructions in plain code, rounding by rounding: the oracle of the kernels, and what runs all else of this module on machines
 //! without tiles.
 
-use super::{PlaneJob, Row, TileJob, Unit};
+use super::{LinesJob, PlaneJob, Row, TileJob, Unit};
 
 /// The model with the kernels' order of products.
 pub(super) static UNIT: Unit = Unit {
     configure: nothing,
     release: nothing,
-    products: [product::<0>, product::<1>, product::<2>, product::<3>],
-    bytes: [bytes::<false, false>, bytes::<false, true>, bytes::<true, false>, bytes::<true, true>],
+    products: [product::<0, 2>, product::<1, 2>, product::<2, 2>, product::<3, 2>],
+    short: [product::<0, 1>, product::<1, 1>, product::<2, 1>, product::<3, 1>],
+    bytes: [bytes::<0, 2>, bytes::<1, 2>, bytes::<2, 2>, bytes::<3, 2>],
+    short_bytes: [bytes::<0, 1>, bytes::<1, 1>, bytes::<2, 1>, bytes::<3, 1>],
     correlations: [correlation::<0>, correlation::<1>, correlation::<2>, correlation::<3>],
+    gradients: [gradient::<0>, gradient::<1>, gradient::<2>, gradient::<3>],
 };
 
 /// The parts of A and B in each product of a kernel, 0 for h, 1 for m, 2 for l, in the order in which it takes them.
@@ -29,23 +32,23 @@ unsafe fn nothing() {}
 
 /// # Safety
 /// See [`TileFn`](super::TileFn).
-unsafe fn product<const WHICH: usize>(job: &TileJob) {
+unsafe fn product<const WHICH: usize, const TALL: usize>(job: &TileJob) {
     let rows = PLANES[WHICH] * 32;
     let place =
         |i: usize, j: usize| job.c.wrapping_offset((i * 16) as isize * job.c_row).wrapping_add(j * 16);
-    let mut c = [[[[0u32; 16]; 16]; 2]; 2];
+    let mut c = [[[[0u32; 16]; 16]; 2]; TALL];
     if job.add {
         for (at, tile) in c.as_flattened_mut().iter_mut().enumerate() {
             for (r, row) in tile.iter_mut().enumerate() {
                 let from = place(at / 2, at % 2).wrapping_offset(r as isize * job.c_row);
-                // SAFETY: C is 32 rows of 32 values (the caller's word).
+                // SAFETY: C is 16 rows of 32 values for each row of tiles (the caller's word).
                 *row = unsafe { from.cast::<[f32; 16]>().read() }.map(f32::to_bits);
             }
         }
     }
     for block in 0..job.blocks {
         for &(pa, pb) in ORDERS[WHICH] {
-            for at in 0..4 {
+            for at in 0..2 * TALL {
                 let load = |panel: *const Row, plane: usize, half: usize| -> Tile {
                     // SAFETY: the panels hold `blocks` blocks of `rows` rows (the caller's word).
                     std::array::from_fn(|r| unsafe {
@@ -68,8 +71,8 @@ unsafe fn product<const WHICH: usize>(job: &TileJob) {
 
 /// # Safety
 /// See [`TileFn`](super::TileFn).
-unsafe fn bytes<const A: bool, const B: bool>(job: &TileJob) {
-    for (i, j) in (0..32 * 32).map(|at| (at / 32, at % 32)) {
+unsafe fn bytes<const SIGNS: usize, const TALL: usize>(job: &TileJob) {
+    for (i, j) in (0..TALL * 16 * 32).map(|at| (at / 32, at % 32)) {
         let c = job.c.wrapping_offset(i as isize * job.c_row).wrapping_add(j).cast::<i32>();
         // SAFETY: C is 32 rows of 32 values (the caller's word).
         let mut sum = if job.add { unsafe { *c } } else { 0 };
@@ -83,7 +86,7 @@ unsafe fn bytes<const A: bool, const B: bool>(job: &TileJob) {
             };
             let value = |byte: u8, signed| if signed { i32::from(byte as i8) } else { i32::from(byte) };
             for (a, b) in a.to_le_bytes().into_iter().zip(b.to_le_bytes()) {
-                sum = sum.wrapping_add(value(a, A) * value(b, B));
+                sum = sum.wrapping_add(value(a, SIGNS & 2 != 0) * value(b, SIGNS & 1 != 0));
             }
         }
         // SAFETY: as above.
@@ -121,6 +124,36 @@ unsafe fn correlation<const WHICH: usize>(job: &PlaneJob) {
             unsafe { to.cast::<[f32; 16]>().write(row.map(f32::from_bits)) }
         }
     }
+}
+
+/// # Safety
+/// See [`LinesFn`](super::LinesFn).
+unsafe fn gradient<const WHICH: usize>(job: &LinesJob) {
+    let c = job.c.cast::<[[u32; 16]; 64]>();
+    // SAFETY: C is 32 rows of 32 values (the caller's word).
+    let mut sums = if job.add { unsafe { c.read() } } else { [[0u32; 16]; 64] };
+    for block in 0..job.blocks {
+        for &(pa, pb) in ORDERS[WHICH] {
+            for at in 0..4 {
+                let a: Tile = std::array::from_fn(|r| {
+                    let place = block * 64 + pa * job.part + (at / 2 * 16 + r) * job.row;
+                    // SAFETY: the planes of each part have 32 steps for each block (the caller's word).
+                    unsafe { job.planes.cast::<u8>().add(place).cast::<[u32; 16]>().read_unaligned() }
+                });
+                let b: Tile = std::array::from_fn(|r| {
+                    let row = block * PLANES[WHICH] * 32 + (pb * 2 + at % 2) * 16 + r;
+                    // SAFETY: B holds `blocks` blocks (the caller's word).
+                    unsafe { (*job.b.add(row)).0 }
+                });
+                let place = |r: usize| (at / 2 * 16 + r) * 2 + at % 2;
+                let mut tile: Tile = std::array::from_fn(|r| sums[place(r)]);
+                tdpbf16ps(&mut tile, &a, &b);
+                (0..16).for_each(|r| sums[place(r)] = tile[r]);
+            }
+        }
+    }
+    // SAFETY: as above.
+    unsafe { c.write(sums) };
 }
 
 /// `C[m][n] += Σ_k A[m][k] · B[k][n]` where words of A and B are pairs of `bf16`, the first in the lower half.

@@ -151,6 +151,33 @@ impl Packer {
         range
     }
 
+    /// Packs 32 lines, times a factor, whose values `fill` writes: of a line, from a step on. Gives their range.
+    pub(in crate::cpu) fn lines(
+        &self,
+        factor: f32,
+        fill: impl Fn(usize, usize, &mut [f32]),
+        rows: &mut [Row],
+    ) -> Range {
+        let (mut range, mut values) = (Range::EMPTY, [0.0; DEPTH * BLOCK]);
+        for (at, rows) in rows.chunks_mut(DEPTH * self.rows()).enumerate() {
+            let values = &mut values[..rows.len() / self.rows() * BLOCK];
+            for line in 0..BLOCK {
+                fill(line, at * DEPTH * BLOCK, values);
+                range = range.and(match self.products {
+                    Products::One => split::line::<One>(self.isa, values, factor, line, rows),
+                    Products::Three | Products::Four => {
+                        split::line::<Two>(self.isa, values, factor, line, rows)
+                    }
+                    Products::Six => split::line::<Three>(self.isa, values, factor, line, rows),
+                });
+            }
+            if self.side == Side::B {
+                split::transpose(self.isa, rows);
+            }
+        }
+        range
+    }
+
     /// Writes up to 32 lines as `values[step * 32 + line]`, with zeros up to a whole block of steps. Gives their number.
     fn stage<S: Scalar>(
         &self,

@@ -97,6 +97,22 @@ impl Lanes {
         words
     }
 
+    /// Sixteen numbers for each part, times `factor`.
+    #[inline(always)]
+    fn halves<P: Parts>(&mut self, values: &[f32; 16], factor: f32) -> [[u16; 16]; 3] {
+        let mut halves = [[0; 16]; 3];
+        for j in 0..16 {
+            let bits = values[j].to_bits() & 0x7fff_ffff;
+            self.most[j] = self.most[j].max(bits);
+            self.least[j] = self.least[j].min(bits.wrapping_sub(1));
+            let parts = P::split(values[j] * factor);
+            for part in 0..P::COUNT {
+                halves[part][j] = (parts[part] >> 16) as u16;
+            }
+        }
+        halves
+    }
+
     fn range(&self) -> Range {
         Range::of_lanes(&self.most, &self.least)
     }
@@ -179,6 +195,45 @@ pub(in crate::cpu) fn channels(
         Products::One => rows::<One>(isa, first, second, factor, words),
         Products::Three | Products::Four => rows::<Two>(isa, first, second, factor, words),
         Products::Six => rows::<Three>(isa, first, second, factor, words),
+    }
+}
+
+dispatch! {
+    /// Splits values, times a factor, each part into a row of its own. Gives the range of the values.
+    fn halves<P: Parts>(values: &[f32], factor: f32, parts: [&mut [u16]; 3]) -> Range {
+        let mut lanes = Lanes::new();
+        let (whole, rest) = values.as_chunks::<16>();
+        for (at, values) in whole.iter().enumerate() {
+            let halves = lanes.halves::<P>(values, factor);
+            for part in 0..P::COUNT {
+                parts[part][at * 16..][..16].copy_from_slice(&halves[part]);
+            }
+        }
+        if !rest.is_empty() {
+            let mut values = [0.0; 16];
+            values[..rest.len()].copy_from_slice(rest);
+            let halves = lanes.halves::<P>(&values, factor);
+            for part in 0..P::COUNT {
+                parts[part][whole.len() * 16..][..rest.len()].copy_from_slice(&halves[part][..rest.len()]);
+            }
+        }
+        lanes.range()
+    }
+}
+
+/// Splits a row into numbers that stay side by side, a row for each part of some products; the others are not looked at. Gives the
+/// range of the values.
+pub(in crate::cpu) fn one_by_one(
+    isa: Isa,
+    products: Products,
+    values: &[f32],
+    factor: f32,
+    parts: [&mut [u16]; 3],
+) -> Range {
+    match products {
+        Products::One => halves::<One>(isa, values, factor, parts),
+        Products::Three | Products::Four => halves::<Two>(isa, values, factor, parts),
+        Products::Six => halves::<Three>(isa, values, factor, parts),
     }
 }
 

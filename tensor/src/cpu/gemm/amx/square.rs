@@ -32,9 +32,10 @@ impl<S: Pod> Sums<S> {
         self.start.wrapping_offset((i * self.step) as isize * self.row).wrapping_add(j * self.step)
     }
 
-    /// Whether a kernel should write a square here: it is whole, and its rows do not crowd the cache.
-    pub(super) fn is_direct(&self, i: usize, j: usize) -> bool {
-        (i + 1) * BLOCK <= self.height
+    /// Whether a kernel should write a square, or its upper half, here: it is whole, and its rows do not crowd the cache.
+    pub(super) fn is_direct(&self, i: usize, j: usize, short: bool) -> bool {
+        let lines = if short { BLOCK / 2 } else { BLOCK };
+        i * BLOCK + lines <= self.height
             && (j + 1) * BLOCK <= self.width
             && !(self.row.unsigned_abs() * size_of::<S>()).is_multiple_of(ALIAS)
     }

@@ -97,7 +97,10 @@ fn bound(products: Products, k: usize) -> f64 {
     }
 }
 
-const SHAPES: [[usize; 3]; 9] = [
+const SHAPES: [[usize; 3]; 12] = [
+    [12, 40, 33],
+    [48, 33, 64],
+    [2, 20, 40],
     [16, 16, 32],
     [17, 33, 33],
     [32, 32, 64],
@@ -420,53 +423,109 @@ fn rows(random: &mut Random, len: usize) -> Vec<Row> {
 
 #[test]
 fn the_kernels_give_the_bits_of_the_model() {
-    let Some(native) = native() else { return };
     let random = &mut Random(6);
     for (blocks, add, c_row) in [(1, false, 32), (2, true, 75)] {
         let (a, b) = (rows(random, blocks * 96), rows(random, blocks * 96));
         for products in [Products::One, Products::Three, Products::Four, Products::Six] {
-            let run = |unit: &'static Unit| {
+            let run = |unit: &'static Unit, short| {
                 let mut c: Vec<f32> = (0..32 * 75).map(|at| at as f32).collect();
                 let (c_start, ahead) = (c.as_mut_ptr(), a.as_ptr());
                 let job = TileJob { a: a.as_ptr(), b: b.as_ptr(), blocks, c: c_start, c_row, add, ahead };
                 let session = Session::new(unit);
                 // SAFETY: A and B have rows for as many blocks of three parts, C has 32 rows of 32 values.
-                unsafe { session.run(products, &job) };
+                unsafe { session.run(products, short, &job) };
                 drop(session);
                 c.into_iter().map(f32::to_bits).collect::<Vec<_>>()
             };
-            assert_eq!(
-                run(native),
-                run(&model::UNIT),
-                "{products:?}, {blocks} blocks, add {add}, row {c_row}"
-            );
+            let whole = run(&model::UNIT, false);
+            let half: Vec<u32> = run(&model::UNIT, true);
+            let rows = 16 * c_row as usize;
+            assert_eq!(half[..rows], whole[..rows], "half a square is half of the square");
+            assert!((rows..half.len()).all(|at| half[at] == (at as f32).to_bits()), "and nothing else");
+            if let Some(unit) = native() {
+                let of = format!("{products:?}, {blocks} blocks, add {add}, row {c_row}");
+                assert_eq!(run(unit, false), whole, "{of}");
+                assert_eq!(run(unit, true), half, "{of}, short");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_kernels_on_lines_give_the_bits_of_the_model_and_of_the_kernels_on_panels() {
+    let random = &mut Random(10);
+    for blocks in [1, 2] {
+        let (a, b) = (rows(random, blocks * 96), rows(random, blocks * 96));
+        for products in [Products::One, Products::Three, Products::Four, Products::Six] {
+            // Planes of 97 numbers for each line of each part, of which 32 for each block, from the third on, are the line.
+            let (row, parts) = (97, products.parts());
+            let mut planes = vec![u16::MAX; parts * 32 * row];
+            for (at, a) in a.iter().take(blocks * parts * 32).enumerate() {
+                let (block, part, line) = (at / (32 * parts), at / 32 % parts, at % 32);
+                let to = (part * 32 + line) * row + 3 + block * 32;
+                planes[to..to + 32].copy_from_slice(bytemuck::cast_slice(&a.0));
+            }
+            for add in [false, true] {
+                let start: Vec<f32> = (0..32 * 32).map(|at| at as f32).collect();
+                let on_lines = |unit| {
+                    let mut c = start.clone();
+                    let job = LinesJob {
+                        planes: planes[3..].as_ptr(),
+                        part: 32 * row * 2,
+                        row: row * 2,
+                        b: b.as_ptr(),
+                        blocks,
+                        c: c.as_mut_ptr(),
+                        add,
+                    };
+                    let tiles = Tiles { unit, f32: None };
+                    let correlator = Correlator::new(Level { tiles, products, isa: Isa::Portable });
+                    // SAFETY: the planes have 32 steps for each block, B has rows for as many blocks, C 32 rows of 32 values.
+                    unsafe { correlator.add_lines(&job) };
+                    c.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+                };
+                let mut c = start.clone();
+                let (c_start, ahead) = (c.as_mut_ptr(), a.as_ptr());
+                let job = TileJob { a: a.as_ptr(), b: b.as_ptr(), blocks, c: c_start, c_row: 32, add, ahead };
+                // SAFETY: A and B have rows for as many blocks, C 32 rows of 32 values.
+                unsafe { Session::new(&model::UNIT).run(products, false, &job) };
+                let expected: Vec<u32> = c.into_iter().map(f32::to_bits).collect();
+                for unit in [&model::UNIT].into_iter().chain(native()) {
+                    assert_eq!(on_lines(unit), expected, "{products:?}, {blocks} blocks, add {add}");
+                }
+            }
         }
     }
 }
 
 #[test]
 fn the_kernels_on_bytes_give_the_numbers_of_the_model() {
-    let Some(native) = native() else { return };
     let random = &mut Random(7);
     let mut rows =
         |len| -> Vec<Row> { (0..len).map(|_| Row(std::array::from_fn(|_| random.bits()))).collect() };
     for (blocks, add, c_row) in [(1, false, 32), (3, true, 75)] {
         let (a, b) = (rows(blocks * 32), rows(blocks * 32));
         for signs in 0..4 {
-            let run = |unit: &'static Unit| {
+            let run = |unit: &'static Unit, short| {
                 let mut c: Vec<i32> = (0..32 * 75).collect();
                 let (c_start, ahead) = (c.as_mut_ptr().cast(), a.as_ptr());
                 let job = TileJob { a: a.as_ptr(), b: b.as_ptr(), blocks, c: c_start, c_row, add, ahead };
                 let _session = Session::new(unit);
                 // SAFETY: A and B have rows for as many blocks, C has 32 rows of 32 values.
-                unsafe { (unit.bytes[signs])(&job) };
+                unsafe { (if short { unit.short_bytes } else { unit.bytes }[signs])(&job) };
                 c
             };
-            assert_eq!(
-                run(native),
-                run(&model::UNIT),
-                "signs {signs}, {blocks} blocks, add {add}, row {c_row}"
-            );
+            let (whole, half) = (run(&model::UNIT, false), run(&model::UNIT, true));
+            let rows = 16 * c_row as usize;
+            assert!(half[..rows] == whole[..rows] && (rows..half.len()).all(|at| half[at] == at as i32));
+            if let Some(unit) = native() {
+                assert_eq!(run(unit, false), whole, "signs {signs}, {blocks} blocks, add {add}, row {c_row}");
+                assert_eq!(
+                    run(unit, true),
+                    half,
+                    "signs {signs}, {blocks} blocks, add {add}, row {c_row}, short"
+                );
+            }
         }
     }
 }
@@ -536,7 +595,7 @@ fn the_kernels_on_planes_give_the_bits_of_the_model_and_of_the_kernels_on_panels
             let job =
                 TileJob { a: a.as_ptr(), b: b.as_ptr(), blocks, c: c_start, c_row: 32, add: false, ahead };
             // SAFETY: A and B have rows for as many blocks, C 32 rows of 32 values.
-            unsafe { Session::new(&model::UNIT).run(products, &job) };
+            unsafe { Session::new(&model::UNIT).run(products, false, &job) };
             let expected: Vec<u32> = c.into_iter().map(f32::to_bits).collect();
             assert_eq!(on_planes(&model::UNIT), expected, "{products:?}, {blocks} blocks");
             native()

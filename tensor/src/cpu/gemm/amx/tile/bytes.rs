@@ -5,8 +5,12 @@ use super::super::TileFn;
 /// By whether the bytes of A have signs, then by whether those of B have.
 pub(super) const TABLE: [TileFn; 4] = [unsigned, unsigned_signed, signed_unsigned, signed];
 
-macro_rules! kernel_of_bytes {
-    ($(#[$doc:meta])* $name:ident, $dot:literal) => {
+/// The same for 16 lines of A.
+pub(super) const SHORT: [TileFn; 4] =
+    [unsigned_short, unsigned_signed_short, signed_unsigned_short, signed_short];
+
+macro_rules! kernels_of_bytes {
+    ($(#[$doc:meta])* $name:ident, $short:ident, $dot:literal) => {
         kernel! {
             $(#[$doc])*
             $name, 2048, [
@@ -15,25 +19,33 @@ macro_rules! kernel_of_bytes {
                 load!(5 a 1024), concat!($dot, " tmm2, tmm5, tmm6"), concat!($dot, " tmm3, tmm5, tmm7"), soon!(0 64),
             ]
         }
+
+        kernel! {
+            $(#[$doc])*
+            short $short, 2048, [
+                load!(4 a 0), load!(6 b 0), concat!($dot, " tmm0, tmm4, tmm6"),
+                load!(7 b 1024), concat!($dot, " tmm1, tmm4, tmm7"), soon!(0 64),
+            ]
+        }
     };
 }
 
-kernel_of_bytes! {
+kernels_of_bytes! {
     /// `u8` by `u8`.
-    unsigned, "tdpbuud"
+    unsigned, unsigned_short, "tdpbuud"
 }
 
-kernel_of_bytes! {
+kernels_of_bytes! {
     /// `u8` by `i8`.
-    unsigned_signed, "tdpbusd"
+    unsigned_signed, unsigned_signed_short, "tdpbusd"
 }
 
-kernel_of_bytes! {
+kernels_of_bytes! {
     /// `i8` by `u8`.
-    signed_unsigned, "tdpbsud"
+    signed_unsigned, signed_unsigned_short, "tdpbsud"
 }
 
-kernel_of_bytes! {
+kernels_of_bytes! {
     /// `i8` by `i8`.
-    signed, "tdpbssd"
+    signed, signed_short, "tdpbssd"
 }

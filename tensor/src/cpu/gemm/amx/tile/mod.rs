@@ -16,8 +16,16 @@ use super::Unit;
 use std::arch::asm;
 
 /// The tiles of this processor.
-pub(super) static UNIT: Unit =
-    Unit { configure, release, products: products::TABLE, bytes: bytes::TABLE, correlations: planes::TABLE };
+pub(super) static UNIT: Unit = Unit {
+    configure,
+    release,
+    products: products::TABLE,
+    short: products::SHORT,
+    bytes: bytes::TABLE,
+    short_bytes: bytes::SHORT,
+    correlations: planes::TABLE,
+    gradients: lines::TABLE,
+};
 
 /// What `ldtilecfg` reads.
 #[repr(C, align(64))]
@@ -94,31 +102,36 @@ macro_rules! soon {
     };
 }
 
-/// A kernel: what it does with one block of 32 steps, whose parts take `$bytes` on either side.
+/// A kernel: what it does with one block of 32 steps, whose parts take `$bytes` on either side. A `short` one has the upper half of C
+/// and of A only.
 macro_rules! kernel {
-    ($(#[$doc:meta])* $name:ident, $bytes:literal, [$($line:expr,)*]) => {
+    ($(#[$doc:meta])* short $name:ident, $bytes:literal, $lines:tt) => {
+        kernel! { @tiles [(0 c 0) (1 c 64)] $(#[$doc])* $name, $bytes, $lines }
+    };
+    ($(#[$doc:meta])* $name:ident, $bytes:literal, $lines:tt) => {
+        kernel! { @tiles [(0 c 0) (1 c 64) (2 below 0) (3 below 64)] $(#[$doc])* $name, $bytes, $lines }
+    };
+    (
+        @tiles [$(($tile:literal $start:ident $at:literal))*]
+        $(#[$doc:meta])* $name:ident, $bytes:literal, [$($line:expr,)*]
+    ) => {
         $(#[$doc])*
         ///
         /// # Safety
         /// See [`TileFn`](crate::cpu::gemm::amx::TileFn).
         unsafe fn $name(job: &$crate::cpu::gemm::amx::TileJob) {
             let row = job.c_row * size_of::<f32>() as isize;
-            // SAFETY: the instructions exist and tiles are configured; the panels hold `blocks` blocks, C is 32 rows of 32
-            // values (the caller's word). Prefetches have no effect but on time, wherever they lead.
+            // SAFETY: the instructions exist and tiles are configured; the panels hold `blocks` blocks, C is 32 rows (16 if short)
+            // of 32 values (the caller's word). Prefetches have no effect but on time, wherever they lead.
             unsafe {
                 std::arch::asm!(
+                    "# {below}",
                     "test {add}, {add}",
                     "jz 2f",
-                    "tileloadd tmm0, [{c} + {row}*1]",
-                    "tileloadd tmm1, [{c} + {row}*1 + 64]",
-                    "tileloadd tmm2, [{below} + {row}*1]",
-                    "tileloadd tmm3, [{below} + {row}*1 + 64]",
+                    $(concat!("tileloadd tmm", $tile, ", [{", stringify!($start), "} + {row}*1 + ", $at, "]"),)*
                     "jmp 3f",
                     "2:",
-                    "tilezero tmm0",
-                    "tilezero tmm1",
-                    "tilezero tmm2",
-                    "tilezero tmm3",
+                    $(concat!("tilezero tmm", $tile),)*
                     "3:",
                     $($line,)*
                     "add {a}, {bytes}",
@@ -126,10 +139,7 @@ macro_rules! kernel {
                     "add {ahead}, 768",
                     "dec {blocks}",
                     "jnz 3b",
-                    "tilestored [{c} + {row}*1], tmm0",
-                    "tilestored [{c} + {row}*1 + 64], tmm1",
-                    "tilestored [{below} + {row}*1], tmm2",
-                    "tilestored [{below} + {row}*1 + 64], tmm3",
+                    $(concat!("tilestored [{", stringify!($start), "} + {row}*1 + ", $at, "], tmm", $tile),)*
                     a = inout(reg) job.a => _,
                     b = inout(reg) job.b => _,
                     ahead = inout(reg) job.ahead => _,
@@ -150,5 +160,6 @@ macro_rules! kernel {
 }
 
 mod bytes;
+mod lines;
 mod planes;
 mod products;

@@ -140,17 +140,48 @@ impl Frame {
         channel: usize,
         out: &mut [T::Acc],
     ) {
+        self.fill_from(images, image, channel, out, |start, step, row| images.row(start, step, row));
+    }
+
+    /// Writes a plane, framed, its values as they are stored.
+    pub(super) fn copy_plane<T: Scalar>(
+        &self,
+        images: &Images<T>,
+        image: usize,
+        channel: usize,
+        out: &mut [T],
+    ) {
+        self.fill_from(images, image, channel, out, |start, step, row| {
+            if step == 1 {
+                return row.copy_from_slice(&images.data[start..][..row.len()]);
+            }
+            for (i, out) in row.iter_mut().enumerate() {
+                *out = images.data[(start as isize + i as isize * step) as usize];
+            }
+        });
+    }
+
+    /// Writes a plane, framed; `read` writes the elements at `start + step · i` of the images' memory.
+    #[inline(always)]
+    fn fill_from<T: Scalar, O: Zeroable + Copy>(
+        &self,
+        images: &Images<T>,
+        image: usize,
+        channel: usize,
+        out: &mut [O],
+        read: impl Fn(usize, isize, &mut [O]),
+    ) {
         let [d, h, w]: [_; 3] = std::array::from_fn(|i| self.overlap(i, images.dims[i]));
         let width = self.fold * self.part();
         if [d.2, h.2, w.2].contains(&0) {
-            return out.fill(T::Acc::zeroed());
+            return out.fill(O::zeroed());
         }
         let [sd, sh, sw] = images.along;
         let start = images.start(image, channel) as isize + w.1 as isize * sw;
         for (i, slab) in out.chunks_mut(self.dims[1] * width).enumerate() {
             for (j, row) in slab.chunks_mut(width).enumerate() {
                 if !(d.0..d.0 + d.2).contains(&i) || !(h.0..h.0 + h.2).contains(&j) {
-                    row.fill(T::Acc::zeroed());
+                    row.fill(O::zeroed());
                     continue;
                 }
                 let [i, j] = [i - d.0 + d.1, j - h.0 + h.1].map(|i| i as isize);
@@ -158,11 +189,11 @@ impl Frame {
                 if self.fold == 1 {
                     let (before, rest) = row.split_at_mut(w.0);
                     let (inside, after) = rest.split_at_mut(w.2);
-                    before.fill(T::Acc::zeroed());
-                    images.row(start as usize, sw, inside);
-                    after.fill(T::Acc::zeroed());
+                    before.fill(O::zeroed());
+                    read(start as usize, sw, inside);
+                    after.fill(O::zeroed());
                 } else {
-                    row.fill(T::Acc::zeroed());
+                    row.fill(O::zeroed());
                     for (f, part) in row.chunks_mut(self.part()).enumerate() {
                         // Columns `q · fold + f` of the frame that lie in the plane.
                         let q = w.0.saturating_sub(f).div_ceil(self.fold);
@@ -170,7 +201,7 @@ impl Frame {
                         if q < end {
                             let column = (q * self.fold + f - w.0) as isize;
                             let step = sw * self.fold as isize;
-                            images.row((start + column * sw) as usize, step, &mut part[q..end]);
+                            read((start + column * sw) as usize, step, &mut part[q..end]);
                         }
                     }
                 }

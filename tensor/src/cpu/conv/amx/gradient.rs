@@ -15,7 +15,7 @@ use super::super::geometry::{Geometry, volume};
 use super::super::pass::Pass;
 use super::super::planes::Images;
 use super::super::spread::spread;
-use super::planes::Plan;
+use super::planes::{Plan, is_bf16};
 use super::{Place, Square};
 use crate::Result;
 use crate::cpu::gemm::amx::{
@@ -175,30 +175,55 @@ impl<'a> Gradient<'a> {
         factor: f32,
         planes: &mut [u16],
     ) -> Result<Range> {
+        let (frame, first) = (&self.plan.pass.frame, self.group * self.g.c);
+        let (isa, products) = (self.level.isa, self.level.products);
+        if is_bf16::<T>() && products == Products::One {
+            let fill = |image, channel, out: &mut [u16]| {
+                frame.copy_plane(x, images.start + image, first + channel, bytemuck::cast_slice_mut(out));
+            };
+            return self.split_from(images.len(), fill, planes, |values, parts| {
+                parts[0].copy_from_slice(values);
+                Range::EMPTY
+            });
+        }
+        let fill = |image, channel, out: &mut [f32]| {
+            frame.fill_plane(x, images.start + image, first + channel, bytemuck::cast_slice_mut(out));
+        };
+        self.split_from(images.len(), fill, planes, |values, parts| {
+            one_by_one(isa, products, values, factor, parts)
+        })
+    }
+
+    /// Splits all channels of some images, which `fill` writes framed, by `split`, row by row.
+    fn split_from<O: bytemuck::Pod>(
+        &self,
+        images: usize,
+        fill: impl Fn(usize, usize, &mut [O]) + Sync,
+        planes: &mut [u16],
+        split: impl Fn(&[O], [&mut [u16]; 3]) -> Range + Sync,
+    ) -> Result<Range> {
         let (plan, products) = (&self.plan, self.level.products);
-        let frame = &plan.pass.frame;
-        let (size, row) = (frame.volume(), plan.width * plan.step[1]);
+        let (size, row) = (plan.pass.frame.volume(), plan.width * plan.step[1]);
         let part = planes.len() / products.parts();
         let planes = SharedMut::new(planes);
         let ranges = Mutex::new((Range::EMPTY, Ok(())));
         let each = ((1 << 15) / size.max(1) + 1).min(self.g.c);
-        parallel_for(images.len() * self.g.c.div_ceil(each), |task| {
-            let (image, from) = (task % images.len(), task / images.len() * each);
+        parallel_for(images * self.g.c.div_ceil(each), |task| {
+            let (image, from) = (task % images, task / images * each);
             let mut range = Range::EMPTY;
-            let done = Memory::new(size * size_of::<T::Acc>()).map(|mut memory| {
-                let framed = &mut memory.as_mut_slice::<T::Acc>()[..size];
+            let done = Memory::new(size * size_of::<O>()).map(|mut memory| {
+                let framed = &mut memory.as_mut_slice::<O>()[..size];
                 for channel in from..self.g.c.min(from + each) {
-                    frame.fill_plane(x, images.start + image, self.group * self.g.c + channel, framed);
-                    let framed: &[f32] = bytemuck::cast_slice(framed);
-                    let mut split = |values: &[f32], [h, w]: [usize; 2]| {
-                        let to = channel * self.plane + plan.place(self.images, image, [h, w]);
+                    fill(image, channel, framed);
+                    let mut split = |values: &[O], at: [usize; 2]| {
+                        let to = channel * self.plane + plan.place(self.images, image, at);
                         let parts = std::array::from_fn(|at| {
                             let (to, len) =
                                 if at < products.parts() { (to + at * part, values.len()) } else { (0, 0) };
                             // SAFETY: the area of an image in the planes of a channel, in all parts, belongs to one task.
                             unsafe { planes.slice(to..to + len) }
                         });
-                        range = range.and(one_by_one(self.level.isa, products, values, factor, parts));
+                        range = range.and(split(values, parts));
                     };
                     if plan.step == [1, 1] {
                         split(framed, [0, 0]);

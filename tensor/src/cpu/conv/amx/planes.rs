@@ -12,10 +12,11 @@ use super::super::ConvElement;
 use super::super::geometry::Dims;
 use super::super::pass::Pass;
 use super::super::planes::Images;
-use crate::Result;
-use crate::cpu::gemm::amx::{BLOCK, Form, Head, Level, Products, Range, channels, factor};
+use crate::cpu::gemm::amx::{BLOCK, Form, Head, Level, Products, Range, channels, factor, pairs};
 use crate::cpu::memory::Memory;
 use crate::cpu::threads::{SharedMut, parallel_for};
+use crate::{Result, bf16};
+use std::any::TypeId;
 use std::sync::Mutex;
 
 /// Where everything is in the planes of a group of an image.
@@ -124,40 +125,61 @@ impl<'a> Plan<'a> {
         factor: f32,
         words: &mut [u32],
     ) -> Result<Range> {
-        let frame = &self.pass.frame;
-        let (volume, row) = (frame.volume(), self.width * self.step[1]);
+        let (frame, first) = (&self.pass.frame, group * self.pass.sources);
+        if is_bf16::<T>() && level.products == Products::One {
+            // Numbers that are their own only part are not looked at.
+            let fill = |channel, out: &mut [u16]| {
+                frame.copy_plane(images, image, first + channel, bytemuck::cast_slice_mut(out));
+            };
+            return self.split_from(level.products, fill, words, |rows, words| {
+                pairs(level.isa, rows, words[0]);
+                Range::EMPTY
+            });
+        }
+        let fill = |channel, out: &mut [f32]| {
+            frame.fill_plane(images, image, first + channel, bytemuck::cast_slice_mut(out));
+        };
+        self.split_from(level.products, fill, words, |rows, words| {
+            channels(level.isa, level.products, rows, factor, words)
+        })
+    }
+
+    /// Splits all channels, which `fill` writes framed, by `split`, pair of rows by pair of rows.
+    fn split_from<O: bytemuck::Pod>(
+        &self,
+        products: Products,
+        fill: impl Fn(usize, &mut [O]) + Sync,
+        words: &mut [u32],
+        split: impl Fn([&[O]; 2], [&mut [u32]; 3]) -> Range + Sync,
+    ) -> Result<Range> {
+        let (volume, row) = (self.pass.frame.volume(), self.width * self.step[1]);
         let words = SharedMut::new(words);
         let ranges = Mutex::new((Range::EMPTY, Ok(())));
         let group_of = (1 << 14) / volume.max(1) + 1;
         let pairs = self.blocks * PAIRS;
         parallel_for(pairs.div_ceil(group_of), |task| {
             let mut range = Range::EMPTY;
-            let done = Memory::new(2 * volume * size_of::<T::Acc>()).map(|mut memory| {
-                let framed = &mut memory.as_mut_slice::<T::Acc>()[..2 * volume];
+            let done = Memory::new(2 * volume * size_of::<O>()).map(|mut memory| {
+                let framed = &mut memory.as_mut_slice::<O>()[..2 * volume];
                 for pair in task * group_of..pairs.min((task + 1) * group_of) {
                     for (half, framed) in framed.chunks_exact_mut(volume).enumerate() {
                         match 2 * pair + half {
-                            channel if channel < self.pass.sources => {
-                                frame.fill_plane(images, image, group * self.pass.sources + channel, framed);
-                            }
-                            _ => framed.fill(bytemuck::Zeroable::zeroed()),
+                            channel if channel < self.pass.sources => fill(channel, framed),
+                            _ => framed.fill(O::zeroed()),
                         }
                     }
-                    let (first, second) = bytemuck::cast_slice::<_, f32>(framed).split_at(volume);
+                    let (first, second) = framed.split_at(volume);
                     for (h, rows) in first.chunks_exact(row).zip(second.chunks_exact(row)).enumerate() {
                         for w in 0..self.step[1] {
                             let part = w * self.width..(w + 1) * self.width;
                             let from = pair * self.plane + self.at([0, h, w]);
                             let words = std::array::from_fn(|part| {
-                                let from =
-                                    if part < level.products.parts() { from + part * self.part } else { 0 };
-                                let len = if part < level.products.parts() { self.width } else { 0 };
+                                let from = if part < products.parts() { from + part * self.part } else { 0 };
+                                let len = if part < products.parts() { self.width } else { 0 };
                                 // SAFETY: the rows of a pair of channels, in all parts, belong to one task.
                                 unsafe { words.slice(from..from + len) }
                             });
-                            let rows = [&rows.0[part.clone()], &rows.1[part]];
-                            let own = channels(level.isa, level.products, rows, factor, words);
-                            range = range.and(own);
+                            range = range.and(split([&rows.0[part.clone()], &rows.1[part]], words));
                         }
                     }
                 }
@@ -172,4 +194,9 @@ impl<'a> Plan<'a> {
         done?;
         Ok(range)
     }
+}
+
+/// Whether a type is the one that tiles multiply as it is.
+pub(super) fn is_bf16<T: 'static>() -> bool {
+    TypeId::of::<T>() == TypeId::of::<bf16>()
 }

@@ -28,7 +28,7 @@ pub(super) use driver::run;
 pub(in crate::cpu) use panels::Packer;
 pub(super) use panels::Panels as Packed;
 pub(in crate::cpu) use range::{Form, Head, Range, Way, factor, scale};
-pub(in crate::cpu) use split::{channels, one_by_one};
+pub(in crate::cpu) use split::{channels, one_by_one, pairs};
 
 use super::driver::Problem;
 use super::kernel::Kernels;

@@ -182,6 +182,15 @@ dispatch! {
     }
 }
 
+dispatch! {
+    /// Pairs of numbers of two rows that are one part already.
+    pub(in crate::cpu) fn pairs(rows: [&[u16]; 2], words: &mut [u32]) {
+        for ((word, first), second) in words.iter_mut().zip(rows[0]).zip(rows[1]) {
+            *word = u32::from(*first) | u32::from(*second) << 16;
+        }
+    }
+}
+
 /// Splits two rows of equal length into words of pairs, a row of words for each part of some products; the others are not looked at.
 /// Gives the range of the values.
 pub(in crate::cpu) fn channels(

@@ -368,6 +368,25 @@ fn operands_packed_for_another_type_of_results_are_multiplied_strictly() {
 }
 
 #[test]
+fn few_rows_go_to_tiles_where_reading_the_other_operand_is_the_work() {
+    fn takes<T: GemmElement<Acc = f32>>(m: usize) -> bool {
+        let [n, k] = [64, 96];
+        let kernels = table(Isa::Portable, &model::UNIT, Some(Products::Six));
+        let (a, b) = (vec![T::narrow(1.0); m * k], vec![T::narrow(1.0); k * n]);
+        let b = Cols(MatRef::row_major(&b, k, n));
+        let b = Packed::with_kernels(kernels, TypeId::of::<T>(), Side::B, &b);
+        let mut c = vec![T::narrow(0.0); m * n];
+        let c = MatMut::row_major(&mut c, m, n).target();
+        let (a, b) = (&Rows(MatRef::row_major(&a, m, k)), Operand::Packed(&b));
+        let epilogue = Epilogue::<T>::default();
+        plan(kernels, &Problem { m, n, a: Operand::Source(a), b, c, beta: Beta::Zero, epilogue }).is_some()
+    }
+    assert!([12, 16, 32, 33].into_iter().all(takes::<f32>));
+    assert!(!takes::<f32>(8) && !takes::<f16>(8) && !takes::<bf16>(1));
+    assert!([2, 8, 32].into_iter().all(takes::<bf16>));
+}
+
+#[test]
 fn the_number_of_threads_changes_no_bit() {
     for shape @ [m, n, k] in [[150, 100, 70], [40, 400, 600]] {
         let random = &mut Random(11);

@@ -140,8 +140,7 @@ impl Product<'_> {
     unsafe fn block(&self, _: &Session, sums: &Sums<i32>, blocks: usize, a: &[Row], b: &[Row], add: bool) {
         let panel = blocks * BLOCK;
         let mut square = Square::zero();
-        let mut chunks = a.chunks(PANELS * panel).enumerate();
-        while let Some((chunk, a)) = chunks.next() {
+        for (chunk, a) in a.chunks(PANELS * panel).enumerate() {
             for (j, b) in b.chunks_exact(panel).enumerate() {
                 for (i, a) in a.chunks_exact(panel).enumerate() {
                     let ahead = b.as_ptr().wrapping_add(panel + i * (panel / PANELS));

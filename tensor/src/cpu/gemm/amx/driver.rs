@@ -4,7 +4,8 @@
 //! An element of C is summed block of k after block of k, each of which a kernel adds to what is there. Neither the strips nor the threads change
 //! a bit, nor does the place of a square: where it is not all in C, the kernel works on a copy.
 
-use super::panels::{Packer, View, k_blocks};
+use super::packed::View;
+use super::panels::{Packer, k_blocks};
 use super::range::{Head, Way, scale};
 use super::square::{Square, Sums};
 use super::{BLOCK, Plan, Row, Session, TileJob, strict};

@@ -13,8 +13,10 @@ pub(super) mod bytes;
 mod driver;
 #[cfg(test)]
 mod model;
+mod packed;
 mod panels;
 mod range;
+mod rows;
 mod split;
 mod square;
 mod strict;
@@ -22,13 +24,15 @@ mod strict;
 mod tests;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod tile;
+mod unit;
 mod words;
 
 pub(super) use driver::run;
+pub(super) use packed::Panels as Packed;
 pub(in crate::cpu) use panels::Packer;
-pub(super) use panels::Panels as Packed;
 pub(in crate::cpu) use range::{Form, Head, Range, Way, factor, scale};
-pub(in crate::cpu) use split::{channels, one_by_one, pairs};
+pub(in crate::cpu) use rows::{channels, one_by_one, pairs};
+pub(in crate::cpu) use unit::{Correlator, LinesJob, PlaneJob, Row};
 
 use super::driver::Problem;
 use super::kernel::Kernels;
@@ -37,6 +41,7 @@ use super::source::Operand;
 use crate::cpu::isa::{self, Isa};
 use half::{bf16, f16};
 use std::any::TypeId;
+use unit::{LinesFn, PlaneFn, Session, TileFn, TileJob, Unit};
 
 /// Lines of a panel, and steps of a block: two tiles by one.
 pub(in crate::cpu) const BLOCK: usize = 32;
@@ -48,115 +53,6 @@ const LEAST_LINES: usize = 16;
 /// which in three parts takes more memory than in `f32`, and half as much in one.
 fn least_rows(products: Products) -> usize {
     if products == Products::One { 2 } else { 12 }
-}
-
-/// A row of a tile: 16 pairs of `bf16`, the first of each in the lower half of its word.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(C, align(64))]
-pub(in crate::cpu) struct Row([u32; 16]);
-
-impl Row {
-    pub(in crate::cpu) const ZERO: Row = Row([0; 16]);
-}
-
-// SAFETY: all zeros are a row.
-unsafe impl bytemuck::Zeroable for Row {}
-// SAFETY: sixteen words fill the 64 bytes, and any words are a row.
-unsafe impl bytemuck::Pod for Row {}
-
-/// One square of work: `C[..32, ..32] = (add ? C : 0) + A·B` over some blocks of steps.
-struct TileJob {
-    /// A panel of A.
-    a: *const Row,
-    /// A panel of B.
-    b: *const Row,
-    /// Blocks of steps, at least one.
-    blocks: usize,
-    /// The square of C, of `i32` for bytes; its rows are contiguous.
-    c: *mut f32,
-    /// Distance between the rows of C, in values.
-    c_row: isize,
-    /// Whether to add to C. If not, C is only written.
-    add: bool,
-    /// What will be read soon, 768 bytes for each block; any address will do.
-    ahead: *const Row,
-}
-
-/// A kernel for one number of products.
-///
-/// # Safety
-/// The unit exists, [`configure`](Unit::configure) was called on this thread and not yet [`release`](Unit::release), and the pointers of the job
-/// are valid for what the job says.
-type TileFn = unsafe fn(&TileJob);
-
-/// One square of work where B lies in planes of words, each a pair of neighbouring steps: `C = A·B`, 32 x 32.
-///
-/// A block of 32 steps of B is, in each part, 16 rows of 32 words: a row is a plane from an offset on.
-pub(in crate::cpu) struct PlaneJob {
-    /// A panel of A.
-    pub(in crate::cpu) a: *const Row,
-    /// The planes of the first part.
-    pub(in crate::cpu) planes: *const u32,
-    /// Bytes from a part to the next.
-    pub(in crate::cpu) part: usize,
-    /// Bytes from a plane to the next.
-    pub(in crate::cpu) row: usize,
-    /// Where each block starts in the planes, in bytes.
-    pub(in crate::cpu) offsets: *const usize,
-    /// Blocks of steps, at least one.
-    pub(in crate::cpu) blocks: usize,
-    /// 32 rows of 32 values, one after the other.
-    pub(in crate::cpu) c: *mut f32,
-}
-
-/// A kernel on planes for one number of products.
-///
-/// # Safety
-/// As [`TileFn`], for the pointers of this job.
-type PlaneFn = unsafe fn(&PlaneJob);
-
-/// One square of work where A lies in planes, one for each line, with neighbouring steps side by side: `C = (add ? C : 0) + A·B`.
-pub(in crate::cpu) struct LinesJob {
-    /// The first step of the first of 32 lines of A in the first part, wherever it is in its plane.
-    pub(in crate::cpu) planes: *const u16,
-    /// Bytes from a part to the next.
-    pub(in crate::cpu) part: usize,
-    /// Bytes from a plane to the next.
-    pub(in crate::cpu) row: usize,
-    /// A panel of B.
-    pub(in crate::cpu) b: *const Row,
-    /// Blocks of steps, at least one.
-    pub(in crate::cpu) blocks: usize,
-    /// 32 rows of 32 values, one after the other.
-    pub(in crate::cpu) c: *mut f32,
-    /// Whether to add to C. If not, C is only written.
-    pub(in crate::cpu) add: bool,
-}
-
-/// A kernel on lines in planes for one number of products.
-///
-/// # Safety
-/// As [`TileFn`], for the pointers of this job.
-type LinesFn = unsafe fn(&LinesJob);
-
-/// What multiplies tiles.
-pub(super) struct Unit {
-    /// Readies the tiles of this thread.
-    configure: unsafe fn(),
-    /// Gives them back.
-    release: unsafe fn(),
-    /// By [`Products`].
-    products: [TileFn; 4],
-    /// The same for the upper 16 lines of a panel of A and rows of C.
-    short: [TileFn; 4],
-    /// On bytes, by whether those of A have signs, then those of B; sums are `i32`.
-    bytes: [TileFn; 4],
-    /// The same for the upper half.
-    short_bytes: [TileFn; 4],
-    /// By [`Products`].
-    correlations: [PlaneFn; 4],
-    /// By [`Products`].
-    gradients: [LinesFn; 4],
 }
 
 /// Which products of the parts of two numbers make up their product.
@@ -251,27 +147,6 @@ pub(super) fn plan<T: GemmElement>(kernels: &Kernels<T::Acc>, problem: &Problem<
     .then_some(Plan { unit: tiles.unit, products })
 }
 
-/// The tiles of a thread, as long as this lives.
-struct Session(&'static Unit);
-
-impl Session {
-    fn new(unit: &'static Unit) -> Self {
-        // SAFETY: a unit is in the tables of levels that the machine has only.
-        unsafe { (unit.configure)() };
-        Session(unit)
-    }
-
-    /// Runs a kernel, on the upper half of A and C if `short`.
-    ///
-    /// # Safety
-    /// The pointers of the job are valid for what the job says.
-    unsafe fn run(&self, products: Products, short: bool, job: &TileJob) {
-        let table = if short { &self.0.short } else { &self.0.products };
-        // SAFETY: the tiles are configured as long as the session lives; the rest is the caller's word.
-        unsafe { (table[products as usize])(job) }
-    }
-}
-
 /// How operands of a type are multiplied on tiles now.
 #[derive(Clone, Copy)]
 pub(in crate::cpu) struct Level {
@@ -297,42 +172,5 @@ impl Level {
     pub(in crate::cpu) fn model<T: GemmElement>(f32: Option<Products>) -> Option<Level> {
         let best = isa::available().last().copied().unwrap_or(Isa::Portable);
         Level::new::<T>(Tiles { unit: &model::UNIT, f32 }, best)
-    }
-}
-
-/// The tiles of a thread for correlations, as long as this lives.
-pub(in crate::cpu) struct Correlator {
-    session: Session,
-    products: Products,
-}
-
-impl Correlator {
-    pub(in crate::cpu) fn new(level: Level) -> Self {
-        Correlator { session: Session::new(level.tiles.unit), products: level.products }
-    }
-
-    /// Runs a kernel.
-    ///
-    /// # Safety
-    /// The pointers of the job are valid for what the job says, with the parts of these products.
-    pub(in crate::cpu) unsafe fn run(&self, job: &PlaneJob) {
-        // SAFETY: the tiles are configured as long as the session lives; the rest is the caller's word.
-        unsafe { (self.session.0.correlations[self.products as usize])(job) }
-    }
-
-    /// Runs a kernel on lines.
-    ///
-    /// # Safety
-    /// As [`run`](Self::run), for this job.
-    pub(in crate::cpu) unsafe fn add_lines(&self, job: &LinesJob) {
-        // SAFETY: as above.
-        unsafe { (self.session.0.gradients[self.products as usize])(job) }
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        // SAFETY: as in `new`.
-        unsafe { (self.0.release)() }
     }
 }

@@ -86,7 +86,7 @@ impl Pool {
 
 impl State {
     fn take(&mut self, context: Context, bytes: usize) -> Result<u64, CudaError> {
-        if emulator::installed() {
+        if emulator::installed() && !emulator::caches() {
             let memory = Memory::new(context, bytes)?;
             let address = memory.address();
             self.exact.insert(address, memory);

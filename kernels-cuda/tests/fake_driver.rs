@@ -5,16 +5,16 @@ mod fake;
 
 use gradus_kernels_cuda::memory::Memory;
 use gradus_kernels_cuda::stream::Stream;
-use gradus_kernels_cuda::{CudaError, CudaVersion, devices, driver, open};
+use gradus_kernels_cuda::{CudaError, CudaVersion, devices, driver, emulator, open};
 
 #[test]
 fn devices_are_described_as_the_driver_does() {
     let _turn = fake::driver();
     let devices = devices().unwrap();
     assert_eq!(devices.len(), 1);
-    assert_eq!(devices[0].name, "Fake GPU");
+    assert_eq!(devices[0].name, "Emulated GPU");
     assert_eq!(devices[0].compute_capability, (9, 0));
-    assert_eq!(devices[0].total_memory, fake::MEMORY);
+    assert_eq!(devices[0].total_memory, emulator::BYTES);
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn a_gpu_without_kernels_is_no_device_for_tensors() {
     let error = gradus_kernels_cuda::device(0).unwrap_err().to_string();
     match gradus_kernels_cuda::built_with() {
         None => {
-            let begins = "no CUDA device: this program was built without kernels for the Fake GPU, as no nvcc was found: ";
+            let begins = "no CUDA device: this program was built without kernels for the Emulated GPU, as no nvcc was found: ";
             assert!(error.starts_with(begins), "{error}");
         }
         // The fake driver loads no module.
@@ -161,27 +161,23 @@ fn memory_gives_back_what_was_written_and_is_freed() {
         let mut read = vec![0; bytes];
         memory.read(&mut read, &stream).unwrap();
         assert_eq!(read, written);
-        assert_eq!(fake::allocated(), (usize::from(bytes > 0), bytes));
+        assert_eq!(emulator::allocated(), (usize::from(bytes > 0), bytes));
     }
-    assert_eq!(fake::allocated(), (0, 0));
+    assert_eq!(emulator::allocated(), (0, 0));
 }
 
 #[test]
 fn memory_that_does_not_fit_says_how_much_is_free() {
     let _turn = fake::driver();
     let context = open(0).unwrap();
-    let _half = Memory::new(context, fake::MEMORY / 2).unwrap();
-    let error = Memory::new(context, fake::MEMORY).unwrap_err();
+    let _some = Memory::new(context, 4096).unwrap();
+    let error = Memory::new(context, emulator::BYTES).unwrap_err();
+    let free = emulator::BYTES - 4096;
     assert_eq!(
         error,
-        CudaError::OutOfMemory {
-            index: 0,
-            requested: fake::MEMORY,
-            free: fake::MEMORY / 2,
-            total: fake::MEMORY,
-        }
+        CudaError::OutOfMemory { index: 0, requested: emulator::BYTES, free, total: emulator::BYTES }
     );
-    assert_eq!(error.to_string(), "cuda:0: 1048576 bytes do not fit: 524288 of 1048576 are free");
+    assert_eq!(error.to_string(), "cuda:0: 1073741824 bytes do not fit: 1073737728 of 1073741824 are free");
 }
 
 #[test]
@@ -195,5 +191,5 @@ fn another_thread_needs_no_preparation() {
     memory.read(&mut read, &stream).unwrap();
     assert_eq!(read, [1, 2, 3]);
     std::thread::spawn(move || drop((stream, memory))).join().unwrap();
-    assert_eq!(fake::allocated(), (0, 0));
+    assert_eq!(emulator::allocated(), (0, 0));
 }

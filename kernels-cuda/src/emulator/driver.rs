@@ -1,137 +1,14 @@
 //! The driver that stands in for NVIDIA's: one GPU, whose memory is the host's and whose work is done when a call returns.
-//!
-//! Memory is poisoned when it is allocated, and lies between guard zones that are checked when it is freed.
-#![allow(
-    clippy::undocumented_unsafe_blocks,
-    reason = "one note above `functions!` speaks for all driver functions"
-)]
 
 use super::library::library;
-use std::alloc::{Layout, alloc, dealloc};
-use std::collections::BTreeMap;
+use super::state::{INVALID_VALUE, LAUNCH_FAILED, SUCCESS, state};
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{self, NonNull};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The memory of the emulated GPU.
-pub const BYTES: usize = 1 << 30;
-
-/// Bytes before and after each block that nobody may write.
-const GUARD: usize = 256;
-const POISON: u8 = 0xFF;
-
-/// Of pinned host memory: a page.
-const HOST_ALIGNMENT: usize = 4096;
-
-struct State {
-    /// The sizes of the blocks that are allocated, by address.
-    blocks: BTreeMap<u64, usize>,
-    /// The sizes of the blocks of host memory that are allocated, by address.
-    host: BTreeMap<usize, usize>,
-    /// The name of a function, and the code that it answers instead of doing its work.
-    fails: Option<(&'static str, u32)>,
-    /// What was wrong with the last launch that failed.
-    report: Option<String>,
-    /// Launches so far: the seed of the next one's order.
-    launches: u32,
-}
-
-static STATE: Mutex<State> = Mutex::new(State {
-    blocks: BTreeMap::new(),
-    host: BTreeMap::new(),
-    fails: None,
-    report: None,
-    launches: 0,
-});
-
-fn state() -> MutexGuard<'static, State> {
-    STATE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What was wrong with the last launch that failed; `None` if none has since the last call.
-pub fn last_report() -> Option<String> {
-    state().report.take()
-}
-
-/// How many blocks of memory are allocated, and their bytes.
-pub fn allocated() -> (usize, usize) {
-    let state = state();
-    (state.blocks.len(), state.blocks.values().sum())
-}
-
-/// Runs `f` while the driver function `name` answers `code` instead of doing its work: 2 from `cuMemAlloc_v2` is a GPU without
-/// memory left.
-pub fn failing<T>(name: &'static str, code: u32, f: impl FnOnce() -> T) -> T {
-    state().fails = Some((name, code));
-    let result = f();
-    state().fails = None;
-    result
-}
-
-impl State {
-    fn allocate(&mut self, bytes: usize) -> Result<u64, u32> {
-        let used: usize = self.blocks.values().sum();
-        if bytes == 0 {
-            return Err(INVALID_VALUE);
-        }
-        if bytes > BYTES - used {
-            return Err(OUT_OF_MEMORY);
-        }
-        let whole = layout(bytes);
-        // SAFETY: the layout is not empty.
-        let base = unsafe { alloc(whole) };
-        if base.is_null() {
-            return Err(OUT_OF_MEMORY);
-        }
-        // SAFETY: the block has this size.
-        unsafe { base.write_bytes(POISON, whole.size()) };
-        let address = (base.expose_provenance() + GUARD) as u64;
-        self.blocks.insert(address, bytes);
-        if let Some(library) = library() {
-            library.allocate(address, bytes);
-        }
-        Ok(address)
-    }
-
-    fn free(&mut self, address: u64) -> u32 {
-        let Some(bytes) = self.blocks.remove(&address) else { return INVALID_VALUE };
-        if let Some(library) = library() {
-            library.free(address);
-        }
-        let base: *mut u8 = ptr::with_exposed_provenance_mut(address as usize - GUARD);
-        let whole = layout(bytes);
-        // SAFETY: the block was allocated with this layout.
-        let memory = unsafe { std::slice::from_raw_parts(base, whole.size()) };
-        let intact = memory[..GUARD].iter().chain(&memory[GUARD + bytes..]).all(|&b| b == POISON);
-        // SAFETY: as above, and nothing refers to it any more.
-        unsafe { dealloc(base, whole) };
-        if intact {
-            return SUCCESS;
-        }
-        self.report = Some(format!("something was written around a block of {bytes} bytes"));
-        LAUNCH_FAILED
-    }
-
-    /// Whether the bytes lie in one block.
-    fn holds(&self, address: u64, bytes: usize) -> bool {
-        let found = self.blocks.range(..=address).next_back();
-        found.is_some_and(|(base, size)| (address - base) as usize + bytes <= *size)
-    }
-}
-
-fn layout(bytes: usize) -> Layout {
-    Layout::from_size_align(bytes.next_multiple_of(256) + 2 * GUARD, 256)
-        .expect("smaller than the emulated GPU")
-}
-
-const SUCCESS: u32 = 0;
-const INVALID_VALUE: u32 = 1;
-const OUT_OF_MEMORY: u32 = 2;
 const INVALID_CONTEXT: u32 = 201;
 const INVALID_HANDLE: u32 = 400;
 const NOT_FOUND: u32 = 500;
 const ILLEGAL_ADDRESS: u32 = 700;
-const LAUNCH_FAILED: u32 = 719;
 
 const CONTEXT: *mut c_void = ptr::without_provenance_mut(0x10);
 const STREAM: *mut c_void = ptr::without_provenance_mut(0x20);
@@ -152,8 +29,8 @@ macro_rules! functions {
             }
         )*
 
-        /// The driver function of this name.
-        pub(super) fn lookup(name: &CStr) -> Option<NonNull<c_void>> {
+        /// The emulated driver's function of this name: for drivers of one's own that change some of them.
+        pub fn driver_function(name: &CStr) -> Option<NonNull<c_void>> {
             let address = match name.to_str().ok()? {
                 $(stringify!($name) => $name as *mut c_void,)*
                 _ => return None,
@@ -163,10 +40,11 @@ macro_rules! functions {
     };
 }
 
-// SAFETY of all of these: the callers keep the driver's rules, so pointers to results can be written, and host memory is as long
-// as they say. What they say of device memory is checked.
+// The callers keep the driver's rules, so pointers to results can be written, and host memory is as long as they say. What they say of
+// device memory is checked.
 functions! {
     cuDriverGetVersion(version: *mut i32) {
+        // SAFETY: the caller's place for the result.
         unsafe { version.write(13_000) };
         SUCCESS
     }
@@ -174,10 +52,12 @@ functions! {
         if flags == 0 { SUCCESS } else { INVALID_VALUE }
     }
     cuDeviceGetCount(count: *mut i32) {
+        // SAFETY: the caller's place for the result.
         unsafe { count.write(1) };
         SUCCESS
     }
     cuDeviceGet(device: *mut i32, ordinal: i32) {
+        // SAFETY: the caller's place for the result.
         unsafe { device.write(ordinal) };
         if ordinal == 0 { SUCCESS } else { 101 }
     }
@@ -186,6 +66,7 @@ functions! {
         if bytes.len() > length as usize {
             return INVALID_VALUE;
         }
+        // SAFETY: device memory was checked, and the caller's host memory is as long as it says.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), name.cast(), bytes.len()) };
         SUCCESS
     }
@@ -201,14 +82,17 @@ functions! {
             97 => 232_448,     // shared memory a block, opted in
             _ => return INVALID_VALUE,
         };
+        // SAFETY: the caller's place for the result.
         unsafe { value.write(answer) };
         SUCCESS
     }
     cuDeviceTotalMem_v2(bytes: *mut usize, _device: i32) {
-        unsafe { bytes.write(BYTES) };
+        // SAFETY: the caller's place for the result.
+        unsafe { bytes.write(state().memory().0) };
         SUCCESS
     }
     cuDevicePrimaryCtxRetain(context: *mut *mut c_void, _device: i32) {
+        // SAFETY: the caller's place for the result.
         unsafe { context.write(CONTEXT) };
         SUCCESS
     }
@@ -225,6 +109,7 @@ functions! {
         INVALID_VALUE
     }
     cuStreamCreate(stream: *mut *mut c_void, flags: u32) {
+        // SAFETY: the caller's place for the result.
         unsafe { stream.write(STREAM) };
         // Streams that wait for stream 0 are not wanted.
         if flags == 1 { SUCCESS } else { INVALID_VALUE }
@@ -242,6 +127,7 @@ functions! {
         if stream == STREAM && event == EVENT { SUCCESS } else { INVALID_HANDLE }
     }
     cuEventCreate(event: *mut *mut c_void, _flags: u32) {
+        // SAFETY: the caller's place for the result.
         unsafe { event.write(EVENT) };
         SUCCESS
     }
@@ -258,38 +144,32 @@ functions! {
         if event == EVENT { SUCCESS } else { INVALID_HANDLE }
     }
     cuMemGetInfo_v2(free: *mut usize, total: *mut usize) {
-        let used: usize = state().blocks.values().sum();
+        let (all, left) = state().memory();
+        // SAFETY: the caller's places for the results.
         unsafe {
-            free.write(BYTES - used);
-            total.write(BYTES);
+            free.write(left);
+            total.write(all);
         }
         SUCCESS
     }
     cuMemAlloc_v2(address: *mut u64, bytes: usize) {
         match state().allocate(bytes) {
+            // SAFETY: the caller's place for the result.
             Ok(block) => unsafe { address.write(block) },
             Err(code) => return code,
         }
         SUCCESS
     }
     cuMemHostAlloc(memory: *mut *mut u8, bytes: usize, _flags: u32) {
-        let Ok(whole) = Layout::from_size_align(bytes, HOST_ALIGNMENT) else { return INVALID_VALUE };
-        if bytes == 0 {
-            return INVALID_VALUE;
+        match state().allocate_host(bytes) {
+            // SAFETY: the caller's place for the result.
+            Ok(block) => unsafe { memory.write(block) },
+            Err(code) => return code,
         }
-        let block = unsafe { alloc(whole) };
-        if block.is_null() {
-            return OUT_OF_MEMORY;
-        }
-        state().host.insert(block.expose_provenance(), bytes);
-        unsafe { memory.write(block) };
         SUCCESS
     }
     cuMemFreeHost(memory: *mut u8) {
-        let Some(bytes) = state().host.remove(&memory.expose_provenance()) else { return INVALID_VALUE };
-        let Ok(whole) = Layout::from_size_align(bytes, HOST_ALIGNMENT) else { return INVALID_VALUE };
-        unsafe { dealloc(memory, whole) };
-        SUCCESS
+        state().free_host(memory)
     }
     cuMemFree_v2(address: u64) {
         state().free(address)
@@ -298,6 +178,7 @@ functions! {
         if !state().holds(to, bytes) {
             return ILLEGAL_ADDRESS;
         }
+        // SAFETY: device memory was checked, and the caller's host memory is as long as it says.
         unsafe { ptr::copy_nonoverlapping(from, ptr::with_exposed_provenance_mut(to as usize), bytes) };
         SUCCESS
     }
@@ -305,6 +186,7 @@ functions! {
         if !state().holds(from, bytes) {
             return ILLEGAL_ADDRESS;
         }
+        // SAFETY: device memory was checked, and the caller's host memory is as long as it says.
         unsafe { ptr::copy_nonoverlapping(ptr::with_exposed_provenance(from as usize), to, bytes) };
         SUCCESS
     }
@@ -313,10 +195,12 @@ functions! {
             return ILLEGAL_ADDRESS;
         }
         let from: *const u8 = ptr::with_exposed_provenance(from as usize);
+        // SAFETY: device memory was checked, and the caller's host memory is as long as it says.
         unsafe { ptr::copy(from, ptr::with_exposed_provenance_mut(to as usize), bytes) };
         SUCCESS
     }
     cuModuleLoadData(module: *mut *mut c_void, _image: *const c_void) {
+        // SAFETY: the caller's place for the result.
         unsafe { module.write(MODULE) };
         SUCCESS
     }
@@ -327,8 +211,10 @@ functions! {
         if module != MODULE {
             return INVALID_HANDLE;
         }
+        // SAFETY: the caller's name is a C string.
         let name = unsafe { CStr::from_ptr(name) };
         match library().and_then(|library| library.find(name)) {
+            // SAFETY: the caller's place for the result.
             Some(kernel) => unsafe { function.write(kernel) },
             None => return NOT_FOUND,
         }
@@ -345,6 +231,7 @@ functions! {
         if stream != STREAM || !extra.is_null() {
             return INVALID_HANDLE;
         }
+        // SAFETY: the caller vouches for the kernel and its arguments.
         unsafe { launch(kernel, [gx, gy, gz], [bx, by, bz], shared, false, arguments) }
     }
     cuLaunchCooperativeKernel(
@@ -354,6 +241,7 @@ functions! {
         if stream != STREAM {
             return INVALID_HANDLE;
         }
+        // SAFETY: the caller vouches for the kernel and its arguments.
         unsafe { launch(kernel, [gx, gy, gz], [bx, by, bz], shared, true, arguments) }
     }
 }

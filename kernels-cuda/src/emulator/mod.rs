@@ -21,12 +21,15 @@
 mod compiler;
 mod driver;
 mod library;
+mod state;
 
 pub use compiler::{compile, compile_all};
-pub use driver::{BYTES, allocated, failing, last_report};
+pub use driver::driver_function;
+pub use state::{BYTES, allocated, failing, last_report, limit_memory};
 
 use crate::driver::stand_in;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Why kernels cannot be emulated.
 #[derive(Debug, thiserror::Error)]
@@ -78,13 +81,31 @@ pub fn installed() -> bool {
     library::library().is_some()
 }
 
-/// Puts the emulated GPU in the place of the driver, for the whole process.
+/// Puts the emulated GPU in the place of the driver, for the whole process. Each tensor has a block of memory of its own there, so that
+/// a step over its end is found.
 ///
 /// # Errors
 ///
 /// If the library cannot be loaded, or the driver has been used before.
 pub fn install(library: &Path) -> Result<(), EmulatorError> {
     library::load(library)?;
-    // SAFETY: each function of `driver::lookup` has the signature of the driver's documentation and lives forever.
-    if unsafe { stand_in(driver::lookup) } { Ok(()) } else { Err(EmulatorError::TooLate) }
+    // SAFETY: each function of `driver` has the signature of the driver's documentation and lives forever.
+    if unsafe { stand_in(driver_function) } { Ok(()) } else { Err(EmulatorError::TooLate) }
+}
+
+/// As [`install`], with the caching allocator that a GPU has: for tests of what happens when memory runs out.
+///
+/// # Errors
+///
+/// As [`install`].
+pub fn install_with_cache(library: &Path) -> Result<(), EmulatorError> {
+    CACHES.store(true, Relaxed);
+    install(library)
+}
+
+static CACHES: AtomicBool = AtomicBool::new(false);
+
+/// Whether tensors share slabs of memory.
+pub(crate) fn caches() -> bool {
+    CACHES.load(Relaxed)
 }

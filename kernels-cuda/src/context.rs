@@ -103,13 +103,22 @@ impl PartialEq for Context {
 
 impl Eq for Context {}
 
-/// Starts the driver and counts its GPUs: at least one.
-fn count() -> Result<usize, CudaError> {
+/// The latest CUDA version that the driver supports.
+///
+/// # Errors
+///
+/// [`CudaError::NoDriver`] where there is none, or what it answered.
+pub fn driver_version() -> Result<CudaVersion, CudaError> {
     if let Some(reason) = driver::absence() {
         return Err(CudaError::NoDriver { reason: reason.to_owned() });
     }
     let version = check("cuDriverGetVersion", cust::CudaApiVersion::get())?;
-    let found = CudaVersion { major: version.major().unsigned_abs(), minor: version.minor().unsigned_abs() };
+    Ok(CudaVersion { major: version.major().unsigned_abs(), minor: version.minor().unsigned_abs() })
+}
+
+/// Starts the driver and counts its GPUs: at least one.
+fn count() -> Result<usize, CudaError> {
+    let found = driver_version()?;
     if found < NEEDED {
         return Err(CudaError::DriverTooOld { found, needed: NEEDED });
     }

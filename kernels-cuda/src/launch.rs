@@ -4,7 +4,8 @@
 //! of a GPU is in one queue, so memory that is given back later is not used again before a kernel is done with it.
 
 use crate::CudaError;
-use crate::backend::walk::Walk;
+use crate::backend::walk::{Divisor, Walk};
+use crate::backend::windows::Windows;
 use crate::gpu::Gpu;
 use crate::module::{Argument, Launch, Parameter};
 
@@ -17,6 +18,15 @@ pub(crate) struct Pointer(pub(crate) u64);
 unsafe impl Parameter for Pointer {}
 // SAFETY: `Walk` of cuda/walk.h has these members in this order, and none of them needs padding.
 unsafe impl<const N: usize> Parameter for Walk<N> {}
+// SAFETY: as above.
+unsafe impl Parameter for Divisor {}
+// SAFETY: `Windows` of cuda/windows.h has these members in this order: numbers of 32 bits all.
+unsafe impl Parameter for Windows {}
+
+impl Pointer {
+    /// No operand: what a kernel does not look at.
+    pub(crate) const NONE: Pointer = Pointer(0);
+}
 
 /// Puts a kernel into the GPU's queue.
 fn submit(gpu: &Gpu, kernel: &str, launch: Launch, arguments: &[Argument]) -> Result<(), CudaError> {
@@ -52,4 +62,133 @@ launchers! {
     map3(walk: Walk<4>, y: Pointer, a: Pointer, b: Pointer, c: Pointer);
     /// `range_T`: in integers if `whole` is not 0, else in doubles.
     range(n: u32, y: Pointer, whole: u32, a: i64, b: i64, start: f64, step: f64);
+    /// `transpose_SIZE`.
+    transpose(
+        matrices: Walk<2>, rows: u32, columns: u32, y_stride: i64, x_stride: i64, y: Pointer, x: Pointer,
+    );
+    /// `reduce_OP_X_Y` of cuda/reduce.cu.
+    reduce(outputs: Walk<1>, reduced: Walk<1>, chunk: u32, log_size: u32, y: Pointer, x: Pointer);
+    /// `argmax_T` and `argmin_T` of cuda/reduce.cu.
+    search(lines: Walk<1>, n: u32, stride: i64, log_size: u32, y: Pointer, x: Pointer);
+    /// `scan_…_OP_T` of cuda/scan.cu.
+    scan(lines: Walk<2>, n: u32, y_stride: i64, x_stride: i64, y: Pointer, x: Pointer);
+    /// `softmax_T`.
+    softmax(
+        lines: Walk<2>, n: u32, y_stride: i64, x_stride: i64, log_size: u32, logarithm: u32, y: Pointer, x: Pointer,
+    );
+    /// `softmax_backward_T`.
+    softmax_backward(
+        lines: Walk<3>, n: u32, dx_stride: i64, g_stride: i64, y_stride: i64, log_size: u32, logarithm: u32, dx: Pointer,
+        g: Pointer, y: Pointer,
+    );
+    /// `cross_entropy_T`.
+    cross_entropy(
+        lines: Walk<2>, n: u32, x_stride: i64, log_size: u32, ignore: i64, smoothing: f64, options: u32, losses: Pointer,
+        factors: Pointer, x: Pointer, target: Pointer, weight: Pointer, bad: Pointer,
+    );
+    /// `cross_entropy_gradient_T`.
+    cross_entropy_gradient(
+        lines: Walk<3>, n: u32, dx_stride: i64, x_stride: i64, log_size: u32, ignore: i64, smoothing: f64, options: u32,
+        dx: Pointer, x: Pointer, target: Pointer, weight: Pointer, sum: Pointer,
+    );
+    /// `sort_tiles_T`.
+    sort_tiles(n: u32, size: u32, descending: u32, values: Pointer, indices: Pointer, x: Pointer);
+    /// `merge_runs_T`.
+    merge_runs(
+        total: u32, n: u32, run: u32, descending: u32, values: Pointer, indices: Pointer, old_values: Pointer,
+        old_indices: Pointer,
+    );
+    /// `gather_SIZE`.
+    gather(walk: Walk<3>, size: i64, stride: i64, y: Pointer, index: Pointer, x: Pointer, bad: Pointer);
+    /// `scatter_set_SIZE` and `scatter_add_T`.
+    scatter(
+        lines: Walk<3>, n: u32, size: i64, y_stride: i64, index_stride: i64, src_stride: i64, y: Pointer, index: Pointer,
+        src: Pointer, bad: Pointer,
+    );
+    /// `nonzero_places`.
+    nonzero_places(shape: Walk<1>, rank: u32, y: Pointer, counts: Pointer);
+    /// `random_T`.
+    random(n: u32, distribution: u32, a: f64, b: f64, seed: u64, offset: u64, y: Pointer);
+    /// `random_integers_T`.
+    random_integers(n: u32, low: i64, range: u64, seed: u64, offset: u64, y: Pointer);
+    /// `sgd_T`.
+    sgd(walk: Walk<2>, p: Pointer, g: Pointer, lr: f64, decay: f64, scale: f64);
+    /// `momentum_T`.
+    momentum(
+        walk: Walk<3>, p: Pointer, m: Pointer, g: Pointer, lr: f64, decay: f64, scale: f64, momentum: f64, share: f64,
+        first: u32, nesterov: u32,
+    );
+    /// `adam_T`.
+    adam(
+        walk: Walk<4>, p: Pointer, m: Pointer, s: Pointer, g: Pointer, scale: f64, decay: f64, shrunk: f64, beta1: f64,
+        beta2: f64, root: f64, eps: f64, rate: f64,
+    );
+    /// `matmul_T`, `matmul_naive_T` and `matmul_tensor_T`.
+    matmul(
+        batch: Walk<3>, m: u32, n: u32, k: u32, a_row: i64, a_column: i64, b_row: i64, b_column: i64, c: Pointer, a: Pointer,
+        b: Pointer, bias: Pointer, with_bias: u32,
+    );
+    /// `conv_T`.
+    conv(
+        windows: Windows, batch: u32, channels: u32, out: u32, groups: u32, with_bias: u32, y: Pointer, x: Pointer, w: Pointer,
+        bias: Pointer,
+    );
+    /// `conv_grad_input_T`.
+    conv_grad_input(
+        windows: Windows, batch: u32, channels: u32, out: u32, groups: u32, dx: Pointer, g: Pointer, w: Pointer,
+    );
+    /// `conv_grad_weight_T`.
+    conv_grad_weight(
+        windows: Windows, batch: u32, channels: u32, out: u32, groups: u32, chunk: u32, dw: Pointer, g: Pointer, x: Pointer,
+    );
+    /// `layer_norm_T`.
+    layer_norm(
+        lines: u32, n: u32, log_size: u32, eps: f64, affine: u32, y: Pointer, means: Pointer, rstds: Pointer, x: Pointer,
+        w: Pointer, b: Pointer,
+    );
+    /// `layer_norm_backward_T`.
+    layer_norm_backward(
+        lines: u32, n: u32, log_size: u32, affine: u32, dx: Pointer, g: Pointer, x: Pointer, means: Pointer, rstds: Pointer,
+        w: Pointer,
+    );
+    /// `layer_norm_weights_T`.
+    layer_norm_weights(
+        lines: u32, n: u32, chunk: u32, dw: Pointer, db: Pointer, g: Pointer, x: Pointer, means: Pointer, rstds: Pointer,
+    );
+    /// `channel_moments_T`.
+    channel_moments(
+        places: Divisor, channels: u32, count: u32, chunk: u32, log_size: u32, means: Pointer, squares: Pointer, x: Pointer,
+    );
+    /// `join_moments_T`.
+    join_moments(
+        channels: u32, pieces: u32, count: u32, chunk: u32, mean: Pointer, variance: Pointer, means: Pointer,
+        squares: Pointer,
+    );
+    /// `batch_norm_T`.
+    batch_norm(
+        count: u32, places: Divisor, channels: Divisor, affine: u32, y: Pointer, x: Pointer, means: Pointer, rstds: Pointer,
+        w: Pointer, b: Pointer,
+    );
+    /// `channel_gradients_T`.
+    channel_gradients(
+        places: Divisor, channels: u32, count: u32, chunk: u32, log_size: u32, dw: Pointer, db: Pointer, g: Pointer, x: Pointer,
+        means: Pointer, rstds: Pointer,
+    );
+    /// `batch_norm_backward_T`.
+    batch_norm_backward(
+        count: u32, places: Divisor, channels: Divisor, affine: u32, training: u32, scale: f64, dx: Pointer, g: Pointer,
+        x: Pointer, means: Pointer, rstds: Pointer, w: Pointer, dw: Pointer, db: Pointer,
+    );
+    /// `max_pool_T`.
+    max_pool(windows: Windows, count: u32, y: Pointer, index: Pointer, x: Pointer);
+    /// `max_pool_places_backward_T`.
+    max_pool_places_backward(windows: Windows, count: u32, dx: Pointer, g: Pointer, index: Pointer);
+    /// `max_pool_backward_T`.
+    max_pool_backward(planes: u32, places: u32, size: u32, sums: Pointer, g: Pointer, index: Pointer);
+    /// `avg_pool_T` and `avg_pool_backward_T`.
+    avg_pool(windows: Windows, count: u32, padded: u32, fixed: u32, y: Pointer, x: Pointer);
+    /// `adaptive_avg_pool_T`.
+    adaptive_avg_pool(windows: Windows, count: u32, y: Pointer, x: Pointer);
+    /// `adaptive_avg_pool_backward_T`.
+    adaptive_avg_pool_backward(windows: Windows, across: Windows, count: u32, dx: Pointer, g: Pointer);
 }

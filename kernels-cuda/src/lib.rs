@@ -62,7 +62,7 @@ mod context;
 
 use tensor::{Device, Result};
 
-pub use context::{Context, devices, open};
+pub use context::{Context, devices, driver_version, open};
 pub use error::{CudaError, CudaVersion, NEEDED};
 pub use info::DeviceInfo;
 

@@ -1,6 +1,6 @@
 //! The same functions for targets without trampolines: there never is a CUDA device.
 
-use crate::{CudaError, DeviceInfo};
+use crate::{CudaError, CudaVersion, DeviceInfo};
 
 /// Always an error on this target.
 ///
@@ -17,6 +17,15 @@ pub fn devices() -> Result<Vec<DeviceInfo>, CudaError> {
 ///
 /// [`CudaError::NoDriver`].
 pub fn open(_index: usize) -> Result<Context, CudaError> {
+    Err(no_driver())
+}
+
+/// Always an error on this target.
+///
+/// # Errors
+///
+/// [`CudaError::NoDriver`].
+pub fn driver_version() -> Result<CudaVersion, CudaError> {
     Err(no_driver())
 }
 

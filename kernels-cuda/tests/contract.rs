@@ -60,3 +60,60 @@ fn comparisons() {
     on_emulated_gpu(testing::check_predicate);
     on_emulated_gpu(testing::check_select);
 }
+
+#[test]
+fn reductions() {
+    on_emulated_gpu(testing::check_reduce);
+    on_emulated_gpu(testing::check_arg_reduce);
+}
+
+#[test]
+fn scans() {
+    on_emulated_gpu(testing::check_scan);
+}
+
+#[test]
+fn sorting() {
+    on_emulated_gpu(testing::check_sort);
+}
+
+#[test]
+fn indexing() {
+    on_emulated_gpu(testing::check_index);
+}
+
+#[test]
+fn random_numbers() {
+    on_emulated_gpu(testing::check_random);
+}
+
+#[test]
+fn products() {
+    on_emulated_gpu(testing::check_matmul);
+}
+
+#[test]
+fn convolutions() {
+    on_emulated_gpu(testing::check_conv);
+}
+
+#[test]
+fn pooling() {
+    on_emulated_gpu(testing::check_pool);
+}
+
+#[test]
+fn softmax_and_losses() {
+    on_emulated_gpu(testing::check_softmax);
+    on_emulated_gpu(testing::check_cross_entropy);
+}
+
+#[test]
+fn norms() {
+    on_emulated_gpu(testing::check_norms);
+}
+
+#[test]
+fn optimizers() {
+    on_emulated_gpu(testing::check_optimizers);
+}

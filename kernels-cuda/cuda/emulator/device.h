@@ -46,43 +46,31 @@ inline float to_float(f16 x) {
     return x.bits >> 15 ? -y : y;
 }
 
-template <class T> T from_double(double x);
-template <> inline double from_double<double>(double x) { return x; }
-template <> inline float from_double<float>(double x) { return float(x); }
-
-namespace emulator {
-
-// The nearest multiple of a unit in the last place, for a format of `digits` binary digits whose least one is 2^`least`; ties go
-// to the even one. Exact, as long as the format is narrower than a double.
-inline double rounded(double x, int digits, int least) {
-    int exponent;
-    std::frexp(x, &exponent); // |x| < 2^exponent
-    const int unit = std::max(exponent - digits, least);
-    return std::ldexp(std::nearbyint(std::ldexp(x, -unit)), unit);
-}
-
-} // namespace emulator
-
-template <> inline bf16 from_double<bf16>(double x) {
+template <class T> T from_float(float x);
+template <> inline float from_float<float>(float x) { return x; }
+template <> inline bf16 from_float<bf16>(float x) {
     if (std::isnan(x)) return {0x7FFF};
-    const float y = std::isinf(x) ? float(x) : float(emulator::rounded(x, 8, -133)); // exact, or beyond the largest float
     std::uint32_t bits;
-    std::memcpy(&bits, &y, 4);
-    return {std::uint16_t(bits >> 16)};
+    std::memcpy(&bits, &x, 4);
+    return {std::uint16_t((bits + 0x7FFF + (bits >> 16 & 1)) >> 16)};
 }
-template <> inline f16 from_double<f16>(double x) {
+template <> inline f16 from_float<f16>(float x) {
     const std::uint16_t sign = std::signbit(x) ? 0x8000 : 0;
     if (std::isnan(x)) return {0x7FFF};
     x = std::fabs(x);
-    if (x >= 65520.0) return {std::uint16_t(sign | 0x7C00)};
-    if (x < std::ldexp(1.0, -14)) return {std::uint16_t(sign | unsigned(std::nearbyint(std::ldexp(x, 24))))};
+    if (x >= 65520.0f) return {std::uint16_t(sign | 0x7C00)};
+    if (x < std::ldexp(1.0f, -14)) return {std::uint16_t(sign | unsigned(std::nearbyint(std::ldexp(x, 24))))};
     int exponent;
-    const double fraction = std::frexp(x, &exponent); // in [0.5, 1)
+    const float fraction = std::frexp(x, &exponent); // in [0.5, 1)
     const unsigned mantissa = unsigned(std::nearbyint(std::ldexp(fraction, 11)));
     return {std::uint16_t(sign | (((exponent + 13) << 10) + mantissa))};
 }
 
-template <class T> T from_float(float x) { return from_double<T>(x); }
+// 16-bit floats by way of a float, as everywhere in this field.
+template <class T> T from_double(double x) {
+    if constexpr (std::is_same_v<T, double>) return x;
+    else return from_float<T>(float(x));
+}
 
 // --- where a thread is ---
 

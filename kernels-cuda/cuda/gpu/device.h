@@ -34,11 +34,11 @@ template <> DEVICE float from_float<float>(float x) { return x; }
 template <> DEVICE bf16 from_float<bf16>(float x) { return {__bfloat16_as_ushort(__float2bfloat16_rn(x))}; }
 template <> DEVICE f16 from_float<f16>(float x) { return {__half_as_ushort(__float2half_rn(x))}; }
 
-template <class T> DEVICE T from_double(double x);
-template <> DEVICE double from_double<double>(double x) { return x; }
-template <> DEVICE float from_double<float>(double x) { return static_cast<float>(x); }
-template <> DEVICE bf16 from_double<bf16>(double x) { return {__bfloat16_as_ushort(__double2bfloat16(x))}; }
-template <> DEVICE f16 from_double<f16>(double x) { return {__half_as_ushort(__double2half(x))}; }
+// 16-bit floats by way of a float, as everywhere in this field.
+template <class T> DEVICE T from_double(double x) {
+    if constexpr (std::is_same_v<T, double>) return x;
+    else return from_float<T>(static_cast<float>(x));
+}
 
 // --- where a thread is ---
 

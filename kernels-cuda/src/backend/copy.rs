@@ -2,12 +2,16 @@
 
 use tensor::{DType, Kind, Layout, Number, Result, Shape, Tensor, match_dtype};
 
+use super::lines::grid;
 use super::names::{number, short, size};
 use super::storage::{New, memory, operand, operand_as};
-use super::walk::{Operand, pieces};
+use super::walk::{Operand, crossing, pieces};
 use crate::gpu::Gpu;
 use crate::launch;
 use crate::module::Launch;
+
+/// Rows and columns of a tile: `SIDE` of `cuda/transpose.cu`.
+const SIDE: usize = 32;
 
 pub(super) fn upload(gpu: &'static Gpu, bytes: &[u8], dtype: DType, shape: Shape) -> Result<Tensor> {
     let mut y = New::contiguous(gpu, shape, dtype)?;
@@ -82,6 +86,24 @@ pub(super) fn arange(
 
 /// Copies elements of one dtype from one place to another of the same shape.
 pub(super) fn relocate(gpu: &'static Gpu, to: Operand, from: Operand, dtype: DType) -> Result<()> {
+    let turned = crossing(&to.layout, &from.layout);
+    let spread = turned.as_ref().and_then(|turned| grid(turned.matrices.count()));
+    if let (Some(turned), Some((rows, layers))) = (turned, spread) {
+        let tiles = turned.rows.div_ceil(SIDE) * turned.columns.div_ceil(SIDE);
+        launch::transpose(
+            gpu,
+            &format!("transpose_{}", size(dtype)),
+            Launch { grid: [tiles as u32, rows, layers], ..Launch::new(1, 256) },
+            turned.matrices,
+            turned.rows as u32,
+            turned.columns as u32,
+            turned.row_stride,
+            turned.column_stride,
+            to.at,
+            from.at,
+        )?;
+        return Ok(());
+    }
     for piece in pieces([to, from]) {
         let [y, x] = piece.at;
         launch::map1(gpu, &format!("copy_{}", size(dtype)), piece.launch(), piece.walk, y, x)?;

@@ -1,16 +1,29 @@
 //! A GPU as a device for tensors: `impl Backend`, one file for each kernel family.
 
+mod conv;
 mod copy;
 mod elementwise;
+mod index;
+mod lines;
+mod loss;
+mod matmul;
 mod names;
+mod norm;
+mod optim;
+mod pool;
+mod random;
+mod reduce;
+mod softmax;
+mod sort;
 mod storage;
 pub(crate) mod walk;
+pub(crate) mod windows;
 
-use tensor::backend::{DimMask, ScatterMode};
+use tensor::backend::{AdamStep, DimMask, ScatterMode, SgdStep};
 use tensor::op::{ArgOp, BinaryOp, CompareOp, PredicateOp, ReduceOp, ScanOp, UnaryOp};
 use tensor::{
-    Backend, Conv, DType, Device, Distribution, ErrorKind, Layout, MemoryStats, Number, Pool, Result, Shape,
-    Tensor,
+    Backend, Conv, CrossEntropy, DType, Device, Distribution, Layout, MemoryStats, Number, Pool, Result,
+    Shape, Tensor, composed,
 };
 
 use crate::gpu::{Gpu, gpu};
@@ -23,13 +36,6 @@ pub(crate) fn device(index: usize) -> Result<Device> {
 
 /// A GPU.
 struct Cuda(&'static Gpu);
-
-impl Cuda {
-    /// The error of an op that has no kernel.
-    fn lacks<T>(&self, op: &'static str) -> Result<T> {
-        Err(ErrorKind::NoKernel { op, device: self.0.name.clone() }.into())
-    }
-}
 
 impl Backend for Cuda {
     fn name(&self) -> &str {
@@ -83,84 +89,184 @@ impl Backend for Cuda {
     fn select(&self, condition: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         elementwise::select(self.0, condition, a, b)
     }
-    fn reduce(&self, op: ReduceOp, _x: &Tensor, _mask: &DimMask) -> Result<Tensor> {
-        self.lacks(op.name())
+    fn reduce(&self, op: ReduceOp, x: &Tensor, mask: &DimMask) -> Result<Tensor> {
+        reduce::reduce(self.0, op, x, mask)
     }
-    fn arg_reduce(&self, op: ArgOp, _x: &Tensor, _dim: usize) -> Result<Tensor> {
-        self.lacks(op.name())
+    fn arg_reduce(&self, op: ArgOp, x: &Tensor, dim: usize) -> Result<Tensor> {
+        reduce::arg_reduce(self.0, op, x, dim)
     }
-    fn scan(&self, op: ScanOp, _x: &Tensor, _dim: usize) -> Result<Tensor> {
-        self.lacks(op.name())
+    fn scan(&self, op: ScanOp, x: &Tensor, dim: usize) -> Result<Tensor> {
+        reduce::scan(self.0, op, x, dim)
     }
-    fn sort(&self, _x: &Tensor, _dim: usize, _descending: bool) -> Result<(Tensor, Tensor)> {
-        self.lacks("sort")
+    fn sort(&self, x: &Tensor, dim: usize, descending: bool) -> Result<(Tensor, Tensor)> {
+        sort::sort(self.0, x, dim, descending)
     }
-    fn gather(&self, _x: &Tensor, _dim: usize, _index: &Tensor) -> Result<Tensor> {
-        self.lacks("gather")
+    fn gather(&self, x: &Tensor, dim: usize, index: &Tensor) -> Result<Tensor> {
+        index::gather(self.0, x, dim, index)
     }
     fn scatter(
         &self,
-        _x: &Tensor,
-        _dim: usize,
-        _index: &Tensor,
-        _src: &Tensor,
-        _mode: ScatterMode,
+        x: &Tensor,
+        dim: usize,
+        index: &Tensor,
+        src: &Tensor,
+        mode: ScatterMode,
     ) -> Result<Tensor> {
-        self.lacks("scatter")
+        index::scatter(self.0, x, dim, index, src, mode)
     }
-    fn index_select(&self, _x: &Tensor, _dim: usize, _index: &Tensor) -> Result<Tensor> {
-        self.lacks("index_select")
+    fn index_select(&self, x: &Tensor, dim: usize, index: &Tensor) -> Result<Tensor> {
+        index::index_select(self.0, x, dim, index)
     }
-    fn index_add(&self, _x: &Tensor, _dim: usize, _index: &Tensor, _src: &Tensor) -> Result<Tensor> {
-        self.lacks("index_add")
+    fn index_add(&self, x: &Tensor, dim: usize, index: &Tensor, src: &Tensor) -> Result<Tensor> {
+        index::index_add(self.0, x, dim, index, src)
     }
-    fn nonzero(&self, _x: &Tensor) -> Result<Tensor> {
-        self.lacks("nonzero")
+    fn nonzero(&self, x: &Tensor) -> Result<Tensor> {
+        index::nonzero(self.0, x)
     }
-    fn matmul(&self, _a: &Tensor, _b: &Tensor) -> Result<Tensor> {
-        self.lacks("matmul")
+    fn matmul(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        matmul::matmul(self.0, a, b)
     }
-    fn conv(&self, _x: &Tensor, _weight: &Tensor, _bias: Option<&Tensor>, _conv: &Conv) -> Result<Tensor> {
-        self.lacks("conv")
+    fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        matmul::linear(self.0, x, weight, bias)
     }
-    fn conv_grad_input(
+    fn conv(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Result<Tensor> {
+        conv::conv(self.0, x, weight, bias, conv)
+    }
+    fn conv_grad_input(&self, grad: &Tensor, weight: &Tensor, input: Shape, conv: &Conv) -> Result<Tensor> {
+        conv::conv_grad_input(self.0, grad, weight, input, conv)
+    }
+    fn conv_grad_weight(&self, grad: &Tensor, x: &Tensor, weight: Shape, conv: &Conv) -> Result<Tensor> {
+        conv::conv_grad_weight(self.0, grad, x, weight, conv)
+    }
+    fn max_pool(&self, x: &Tensor, pool: &Pool) -> Result<(Tensor, Tensor)> {
+        pool::max_pool(self.0, x, pool)
+    }
+    fn max_pool_backward(&self, grad: &Tensor, index: &Tensor, input: Shape) -> Result<Tensor> {
+        pool::max_pool_backward(self.0, grad, index, input)
+    }
+    fn max_pool_places_backward(
         &self,
-        _grad: &Tensor,
-        _weight: &Tensor,
-        _input: Shape,
-        _conv: &Conv,
+        grad: &Tensor,
+        places: &Tensor,
+        input: Shape,
+        pool: &Pool,
     ) -> Result<Tensor> {
-        self.lacks("conv_grad_input")
+        pool::max_pool_places_backward(self.0, grad, places, input, pool)
     }
-    fn conv_grad_weight(&self, _grad: &Tensor, _x: &Tensor, _weight: Shape, _conv: &Conv) -> Result<Tensor> {
-        self.lacks("conv_grad_weight")
+    fn avg_pool(&self, x: &Tensor, pool: &Pool) -> Result<Tensor> {
+        pool::avg_pool(self.0, x, pool)
     }
-    fn max_pool(&self, _x: &Tensor, _pool: &Pool) -> Result<(Tensor, Tensor)> {
-        self.lacks("max_pool")
+    fn avg_pool_backward(&self, grad: &Tensor, input: Shape, pool: &Pool) -> Result<Tensor> {
+        pool::avg_pool_backward(self.0, grad, input, pool)
     }
-    fn avg_pool(&self, _x: &Tensor, _pool: &Pool) -> Result<Tensor> {
-        self.lacks("avg_pool")
+    fn adaptive_avg_pool(&self, x: &Tensor, output: Shape) -> Result<Tensor> {
+        pool::adaptive_avg_pool(self.0, x, output)
     }
-    fn avg_pool_backward(&self, _grad: &Tensor, _input: Shape, _pool: &Pool) -> Result<Tensor> {
-        self.lacks("avg_pool_backward")
-    }
-    fn adaptive_avg_pool(&self, _x: &Tensor, _output: Shape) -> Result<Tensor> {
-        self.lacks("adaptive_avg_pool")
-    }
-    fn adaptive_avg_pool_backward(&self, _grad: &Tensor, _input: Shape) -> Result<Tensor> {
-        self.lacks("adaptive_avg_pool_backward")
-    }
-    fn max_pool_backward(&self, _grad: &Tensor, _index: &Tensor, _input: Shape) -> Result<Tensor> {
-        self.lacks("max_pool_backward")
+    fn adaptive_avg_pool_backward(&self, grad: &Tensor, input: Shape) -> Result<Tensor> {
+        pool::adaptive_avg_pool_backward(self.0, grad, input)
     }
     fn random(
         &self,
-        _distribution: Distribution,
-        _dtype: DType,
-        _shape: Shape,
-        _seed: u64,
-        _offset: u64,
+        distribution: Distribution,
+        dtype: DType,
+        shape: Shape,
+        seed: u64,
+        offset: u64,
     ) -> Result<Tensor> {
-        self.lacks("random")
+        random::random(self.0, distribution, dtype, shape, seed, offset)
+    }
+    fn softmax(&self, x: &Tensor, dim: usize, log: bool) -> Result<Tensor> {
+        softmax::softmax(self.0, x, dim, log)
+    }
+    fn softmax_backward(&self, grad: &Tensor, y: &Tensor, dim: usize, log: bool) -> Result<Tensor> {
+        softmax::softmax_backward(self.0, grad, y, dim, log)
+    }
+    fn cross_entropy(
+        &self,
+        x: &Tensor,
+        target: &Tensor,
+        options: &CrossEntropy,
+        gradient: bool,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        match norm::takes(x, &[options.weight]) {
+            true => loss::cross_entropy(self.0, x, target, options, gradient),
+            false => composed::cross_entropy(x, target, options, gradient),
+        }
+    }
+    fn layer_norm(
+        &self,
+        x: &Tensor,
+        dims: usize,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        match norm::takes(x, &[weight, bias]) {
+            true => norm::layer_norm(self.0, x, dims, weight, bias, eps),
+            false => composed::layer_norm(x, dims, weight, bias, eps),
+        }
+    }
+    fn layer_norm_backward(
+        &self,
+        grad: &Tensor,
+        x: &Tensor,
+        mean: &Tensor,
+        rstd: &Tensor,
+        weight: Option<&Tensor>,
+        dims: usize,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        match norm::takes(x, &[weight, Some(grad)]) {
+            true => norm::layer_norm_backward(self.0, grad, x, mean, rstd, weight, dims),
+            false => composed::layer_norm_backward(grad, x, mean, rstd, weight, dims),
+        }
+    }
+    fn batch_norm_stats(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        if norm::takes(x, &[]) { norm::batch_norm_stats(self.0, x) } else { composed::batch_norm_stats(x) }
+    }
+    fn batch_norm_apply(
+        &self,
+        x: &Tensor,
+        mean: &Tensor,
+        rstd: &Tensor,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        match norm::takes(x, &[weight, bias]) && norm::are_wide(x, [mean, rstd]) {
+            true => norm::batch_norm_apply(self.0, x, mean, rstd, weight, bias),
+            false => composed::batch_norm_apply(x, mean, rstd, weight, bias),
+        }
+    }
+    fn batch_norm_backward(
+        &self,
+        grad: &Tensor,
+        x: &Tensor,
+        mean: &Tensor,
+        rstd: &Tensor,
+        weight: Option<&Tensor>,
+        training: bool,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        match norm::takes(x, &[weight, Some(grad)]) && norm::are_wide(x, [mean, rstd]) {
+            true => norm::batch_norm_backward(self.0, grad, x, mean, rstd, weight, training),
+            false => composed::batch_norm_backward(grad, x, mean, rstd, weight, training),
+        }
+    }
+    fn sgd_step(
+        &self,
+        step: &SgdStep,
+        param: &mut Tensor,
+        grad: &Tensor,
+        momentum: Option<&mut Tensor>,
+    ) -> Result<()> {
+        optim::sgd_step(self.0, step, param, grad, momentum)
+    }
+    fn adam_step(
+        &self,
+        step: &AdamStep,
+        param: &mut Tensor,
+        grad: &Tensor,
+        mean: &mut Tensor,
+        square: &mut Tensor,
+    ) -> Result<()> {
+        optim::adam_step(self.0, step, param, grad, mean, square)
     }
 }

@@ -114,6 +114,45 @@ impl<const N: usize> Dims<N> {
     }
 }
 
+/// Matrices that a copy turns around: consecutive elements of a row are so in the result, those of a column in the source.
+#[derive(Clone, Debug)]
+pub(crate) struct Crossing {
+    pub(crate) matrices: Walk<2>,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    /// From a row of the result to the next, and from a column of the source to the next.
+    pub(crate) row_stride: i64,
+    pub(crate) column_stride: i64,
+}
+
+/// What a copy turns around, if that is most of its work: dims of a tile's side at least.
+pub(crate) fn crossing(to: &Layout, from: &Layout) -> Option<Crossing> {
+    let Dims(mut dims) = Dims::of([to, from], |_| true).in_memory_order().joined();
+    let &(columns, [1, across]) = dims.first()? else { return None };
+    let along = dims.iter().position(|(_, strides)| strides[1] == 1).filter(|&d| d > 0)?;
+    let (rows, [row_stride, _]) = dims.remove(along);
+    dims.remove(0);
+    let dims = Dims(dims);
+    let fits = rows >= TILE && columns >= TILE && across != 0 && dims.count() * rows * columns < LIMIT;
+    fits.then(|| Crossing {
+        matrices: dims.walk(),
+        rows,
+        columns,
+        row_stride: row_stride as i64,
+        column_stride: across as i64,
+    })
+}
+
+/// The least extent for which turning tiles around pays: half of a tile's side.
+const TILE: usize = 16;
+
+impl<const N: usize> Walk<N> {
+    /// How many places there are.
+    pub(crate) fn count(&self) -> usize {
+        self.count as usize
+    }
+}
+
 /// A part of the work of an elementwise kernel: what one launch does.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Piece<const N: usize> {
@@ -138,12 +177,27 @@ pub(crate) fn pieces<const N: usize>(operands: [Operand; N]) -> Vec<Piece<N>> {
     let layouts = operands.each_ref().map(|o| &o.layout);
     let dims = Dims::of(layouts, |_| true).in_memory_order().joined();
     let mut out = vec![];
-    cut(dims, operands.map(|o| o.at.0), operands.map(|o| o.size), &mut out);
+    cut(dims, operands.map(|o| o.at.0), operands.map(|o| o.size), true, &mut out);
+    out
+}
+
+/// As [`pieces`], for kernels that take one element at a time.
+pub(crate) fn pieces_of_elements<const N: usize>(operands: [Operand; N]) -> Vec<Piece<N>> {
+    let layouts = operands.each_ref().map(|o| &o.layout);
+    let dims = Dims::of(layouts, |_| true).in_memory_order().joined();
+    let mut out = vec![];
+    cut(dims, operands.map(|o| o.at.0), operands.map(|o| o.size), false, &mut out);
     out
 }
 
 /// Appends the pieces of `dims`.
-fn cut<const N: usize>(mut dims: Dims<N>, at: [u64; N], sizes: [usize; N], out: &mut Vec<Piece<N>>) {
+fn cut<const N: usize>(
+    mut dims: Dims<N>,
+    at: [u64; N],
+    sizes: [usize; N],
+    vectors: bool,
+    out: &mut Vec<Piece<N>>,
+) {
     let count = dims.count();
     if count == 0 {
         return;
@@ -159,13 +213,13 @@ fn cut<const N: usize>(mut dims: Dims<N>, at: [u64; N], sizes: [usize; N], out: 
         let (extent, half) = (dims.0[outer].0, dims.0[outer].0 / 2);
         let rest = from(&dims, outer, half);
         dims.0[outer].0 = half;
-        cut(dims.clone(), at, sizes, out);
+        cut(dims.clone(), at, sizes, vectors, out);
         dims.0[outer].0 = extent - half;
-        return cut(dims, rest, sizes, out);
+        return cut(dims, rest, sizes, vectors, out);
     }
     let widest = sizes.iter().copied().max().unwrap_or(1);
     let lanes = 16 / widest;
-    if vectors_fit(&dims, at, sizes, lanes) {
+    if vectors && vectors_fit(&dims, at, sizes, lanes) {
         let extent = dims.0[0].0;
         let tail = extent % lanes;
         if tail == 0 || dims.0.len() == 1 {
@@ -256,6 +310,18 @@ mod tests {
         assert_eq!((found[0].walk.vector, dims(&found[0])), (0, vec![(8, [1, 4]), (4, [8, 1])]));
         let flipped = y.flip(1);
         assert_eq!(pieces([operand(y, 0, 4), operand(flipped, 28, 4)])[0].walk.vector, 0);
+    }
+
+    #[test]
+    fn a_transposed_source_crosses_and_a_narrow_one_does_not() {
+        let y = Layout::contiguous(Shape::from([3, 20, 40]));
+        let x = Layout::contiguous(Shape::from([3, 40, 20])).transpose(1, 2);
+        let found = crossing(&y, &x).unwrap();
+        assert_eq!((found.rows, found.columns, found.matrices.count()), (20, 40, 3));
+        assert_eq!((found.row_stride, found.column_stride), (40, 20));
+        assert!(crossing(&y, &y).is_none());
+        let narrow = Layout::contiguous(Shape::from([3, 40, 8])).transpose(1, 2);
+        assert!(crossing(&Layout::contiguous(Shape::from([3, 8, 40])), &narrow).is_none());
     }
 
     #[test]

@@ -1,0 +1,130 @@
+//! Optimizer steps, in place where nobody else sees the state.
+
+use tensor::backend::{AdamStep, SgdStep};
+use tensor::{DType, Result, Tensor, composed};
+
+use super::copy::copy;
+use super::names::short;
+use super::storage::operand;
+use super::walk::{Operand, pieces};
+use crate::gpu::Gpu;
+use crate::launch;
+
+/// A row-major tensor that nobody else sees: the same, or a copy.
+fn own(gpu: &'static Gpu, x: &mut Tensor) -> Result<Option<Tensor>> {
+    let alone = x.layout().is_contiguous() && x.storage_mut().is_some();
+    if alone { Ok(None) } else { copy(gpu, x, x.dtype()).map(Some) }
+}
+
+/// Whether there are kernels for it. State of 16 bits is rounded in each of the steps of which the composed form is made, and what
+/// underflows there decides how far a parameter goes: so it is that form that is computed.
+fn is_wide(param: &Tensor) -> bool {
+    matches!(param.dtype(), DType::F32 | DType::F64)
+}
+
+pub(super) fn sgd_step(
+    gpu: &'static Gpu,
+    step: &SgdStep,
+    param: &mut Tensor,
+    grad: &Tensor,
+    momentum: Option<&mut Tensor>,
+) -> Result<()> {
+    if !is_wide(param) {
+        return composed::sgd_step(step, param, grad, momentum);
+    }
+    let grad = grad.to_dtype(param.dtype())?.contiguous()?;
+    let name = short(param.dtype());
+    let SgdStep { lr, weight_decay, grad_scale, .. } = *step;
+    // All memory is there before anything changes.
+    let new_param = own(gpu, param)?;
+    let Some(momentum) = momentum else {
+        let p = new_param.as_ref().unwrap_or(param);
+        for piece in pieces([operand(p), operand(&grad)]) {
+            let ([p, g], launch) = (piece.at, piece.launch());
+            launch::sgd(gpu, &format!("sgd_{name}"), launch, piece.walk, p, g, lr, weight_decay, grad_scale)?;
+        }
+        if let Some(new) = new_param {
+            *param = new;
+        }
+        return Ok(());
+    };
+    let new_momentum = own(gpu, momentum)?;
+    let (p, m) = (new_param.as_ref().unwrap_or(param), new_momentum.as_ref().unwrap_or(momentum));
+    for piece in pieces([p, m, &grad].map(operand)) {
+        let [p, m, g] = piece.at;
+        launch::momentum(
+            gpu,
+            &format!("momentum_{name}"),
+            piece.launch(),
+            piece.walk,
+            p,
+            m,
+            g,
+            lr,
+            weight_decay,
+            grad_scale,
+            step.momentum,
+            1.0 - step.dampening,
+            u32::from(step.first),
+            u32::from(step.nesterov),
+        )?;
+    }
+    for (old, new) in [(param, new_param), (momentum, new_momentum)] {
+        if let Some(new) = new {
+            *old = new;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn adam_step(
+    gpu: &'static Gpu,
+    step: &AdamStep,
+    param: &mut Tensor,
+    grad: &Tensor,
+    mean: &mut Tensor,
+    square: &mut Tensor,
+) -> Result<()> {
+    if !is_wide(param) {
+        return composed::adam_step(step, param, grad, mean, square);
+    }
+    let grad = grad.to_dtype(param.dtype())?.contiguous()?;
+    let kernel = format!("adam_{}", short(param.dtype()));
+    // All memory is there before anything changes.
+    let new = [own(gpu, param)?, own(gpu, mean)?, own(gpu, square)?];
+    let state: [Operand; 3] = {
+        let old: [&Tensor; 3] = [param, mean, square];
+        std::array::from_fn(|k| operand(new[k].as_ref().unwrap_or(old[k])))
+    };
+    let correction = |beta: f64| 1.0 - beta.powf(step.step as f64);
+    let decay = if step.decoupled { 0.0 } else { step.weight_decay };
+    let shrunk = if step.decoupled { 1.0 - step.lr * step.weight_decay } else { 1.0 };
+    for piece in pieces([state[0], state[1], state[2], operand(&grad)]) {
+        let [p, m, s, g] = piece.at;
+        launch::adam(
+            gpu,
+            &kernel,
+            piece.launch(),
+            piece.walk,
+            p,
+            m,
+            s,
+            g,
+            step.grad_scale,
+            decay,
+            shrunk,
+            step.beta1,
+            step.beta2,
+            correction(step.beta2).sqrt(),
+            step.eps,
+            step.lr / correction(step.beta1),
+        )?;
+    }
+    let [p, m, s] = new;
+    for (old, new) in [(param, p), (mean, m), (square, s)] {
+        if let Some(new) = new {
+            *old = new;
+        }
+    }
+    Ok(())
+}

@@ -85,7 +85,7 @@ impl<S: Scalar> Dots<'_, S> {
 
 /// The sum of the lanes, in pairs.
 #[inline(always)]
-fn total<V: Vector>(sum: V) -> V::Elem {
+pub(super) fn total<V: Vector>(sum: V) -> V::Elem {
     let mut lanes = [V::Elem::ZERO; 16];
     const { assert!(V::LANES <= 16) };
     // SAFETY: there is room for all lanes; who has a vector may use its instructions.

@@ -4,11 +4,11 @@
 
 use super::ConvElement;
 use super::correlate::Sources;
-use super::direct;
 use super::geometry::{Geometry, volume};
 use super::pass::Pass;
 use super::planes::Images;
 use super::spread::side_by_side;
+use super::{depthwise, direct};
 use crate::Result;
 use crate::cpu::gemm::Scalar;
 use crate::cpu::isa::isa;
@@ -60,6 +60,9 @@ pub(super) fn run<T: ConvElement>(g: &Geometry, grad: &[T], x: &Images<T>, out: 
         let sums = unsafe { shared.slice(unit * size..(unit + 1) * size) };
         sums.fill(T::Acc::ZERO);
         let images = g.n * part / parts..g.n * (part + 1) / parts;
+        if depthwise::suits_gradient(g) {
+            return depthwise::grad_weight(g, x, grad, group, images, isa, sums);
+        }
         direct::grad_weight(g, &sources, &taps, grad, group, images, isa, sums)
     })?;
     for (out, sums) in out.chunks_exact_mut(size).zip(sums.chunks_exact(parts * size)) {

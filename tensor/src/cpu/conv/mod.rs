@@ -2,7 +2,7 @@
 //!
 //! Everything is brought to one form first ([`geometry`]); the forward pass and the gradient in the input are then the
 //! same thing ([`pass`]), computed as matrix products whose im2col operand is virtual ([`correlate`], [`gather`]), or
-//! without packing anything where channels are few ([`direct`]). The same choice exists for the gradient in the
+//! without packing anything where channels are few ([`direct`]) or alone in their groups ([`depthwise`]). The same choice exists for the gradient in the
 //! weight ([`grad_product`], [`grad_weight`]). Large 3x3 kernels of stride 1 save products ([`winograd`]). Matrix tiles read the
 //! sources where they lie ([`amx`]).
 //!
@@ -10,6 +10,7 @@
 
 mod amx;
 mod correlate;
+mod depthwise;
 mod direct;
 mod dots;
 mod gather;
@@ -69,6 +70,9 @@ fn run<T: ConvElement>(
     finish: Finish<T>,
     out: &mut [T],
 ) -> Result<()> {
+    if depthwise::suits(pass) {
+        return depthwise::run(pass, &Images::new(x), weight, finish, out);
+    }
     if direct::suits(pass) {
         return direct::run(pass, &Images::new(x), weight, finish, out);
     }
@@ -136,7 +140,8 @@ pub(crate) fn conv_grad_weight(grad: &Tensor, x: &Tensor, weight: Shape, conv: &
         {
             return Ok(());
         }
-        let run = if grad_weight::suits(&geometry) { grad_weight::run } else { grad_product::run };
+        let direct = grad_weight::suits(&geometry) || depthwise::suits_gradient(&geometry);
+        let run = if direct { grad_weight::run } else { grad_product::run };
         run(&geometry, elements::<T>(&grad), &Images::new(x), dw)
     }))
 }

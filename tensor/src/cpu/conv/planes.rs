@@ -10,7 +10,8 @@ use bytemuck::Zeroable;
 /// Images in memory, of any strides.
 #[derive(Clone, Copy)]
 pub(super) struct Images<'a, T> {
-    data: &'a [T],
+    /// All of the memory.
+    pub data: &'a [T],
     offset: isize,
     /// From image to image.
     pub image: isize,
@@ -45,7 +46,8 @@ impl<'a, T: Scalar> Images<'a, T> {
         (T::NATIVE && forward && dense).then(|| bytemuck::cast_slice(self.data.get(start..).unwrap_or(&[])))
     }
 
-    fn start(&self, image: usize, channel: usize) -> usize {
+    /// Where a channel of an image starts.
+    pub(super) fn start(&self, image: usize, channel: usize) -> usize {
         (self.offset + image as isize * self.image + channel as isize * self.channel) as usize
     }
 
@@ -107,7 +109,7 @@ impl Frame {
     }
 
     /// The part of dim `i` of the plane that lies in the frame: where it starts in the frame, in the plane, its length.
-    fn overlap(&self, i: usize, size: usize) -> (usize, usize, usize) {
+    pub(super) fn overlap(&self, i: usize, size: usize) -> (usize, usize, usize) {
         let to = self.lead[i].max(0).min(self.dims[i] as isize) as usize;
         let from = (-self.lead[i]).max(0).min(size as isize) as usize;
         (to, from, (size - from).min(self.dims[i] - to))

@@ -63,6 +63,19 @@ fn known() -> Vec<Case> {
         case(&[2, 3, 30, 33], &[13, 3, 5, 5], conv().stride(2).padding(2)),
         case(&[2, 8, 19, 21], &[8, 1, 5, 5], conv().stride(2).padding(2).groups(8)),
         case(&[2, 4, 20, 37], &[8, 2, 3, 3], conv().padding(1).groups(2)),
+        // A channel per group: bands of rows, several outputs, kernels and strides with tiles and without, rows cut off.
+        case(&[1, 3, 70, 90], &[3, 1, 3, 3], conv().padding(1).groups(3)),
+        case(&[2, 2, 41, 130], &[4, 1, 5, 5], conv().padding(2).groups(2)),
+        case(&[2, 3, 30, 29], &[6, 1, 7, 7], conv().padding(3).groups(3).stride(2)),
+        case(&[2, 3, 23, 40], &[3, 1, 3, 3], conv().groups(3).stride([1, 2])),
+        case(&[2, 3, 23, 24], &[3, 1, 5, 5], conv().padding([0, 2]).groups(3).stride([2, 1])),
+        case(&[2, 3, 21, 26], &[3, 1, 3, 3], conv().padding(2).groups(3).dilation(2)),
+        case(&[2, 3, 26, 27], &[9, 1, 4, 2], conv().padding(1).groups(3).stride(3)),
+        case(&[2, 3, 9, 5], &[3, 1, 9, 3], conv().padding([4, 1]).groups(3)),
+        case(&[3, 5, 7, 7], &[5, 1, 3, 3], conv().padding(1).groups(5)),
+        case(&[2, 5, 14, 14], &[5, 1, 5, 5], conv().padding(2).groups(5)),
+        case(&[2, 5, 64], &[5, 1, 7], conv().padding(3).groups(5)),
+        case(&[2, 1, 19, 33], &[7, 1, 3, 3], conv().padding(1)),
     ]
 }
 
@@ -312,12 +325,17 @@ fn shapes_take_the_ways_that_are_meant_for_them() -> Result<()> {
         let case = case(x, w, conv);
         let g =
             Geometry::new(Shape::from(case.x.clone()), Shape::from(case.w.clone()), case.y()?, &case.conv);
-        let way = |pass: Pass| match (direct::suits(&pass), winograd::suits(&pass)) {
-            (true, _) => "direct",
-            (false, true) => "winograd",
-            (false, false) => "product",
+        let way = |pass: Pass| match (depthwise::suits(&pass), direct::suits(&pass), winograd::suits(&pass)) {
+            (true, ..) => "depthwise",
+            (_, true, _) => "direct",
+            (_, _, true) => "winograd",
+            _ => "product",
         };
-        let weight = if grad_weight::suits(&g) { "direct" } else { "product" };
+        let weight = match (depthwise::suits_gradient(&g), grad_weight::suits(&g)) {
+            (true, _) => "depthwise",
+            (_, true) => "direct",
+            _ => "product",
+        };
         Ok([way(Pass::forward(&g)), way(Pass::backward(&g)), weight])
     };
     let same = Conv::default().padding(1);
@@ -325,7 +343,7 @@ fn shapes_take_the_ways_that_are_meant_for_them() -> Result<()> {
         let first = ways(&[64, 1, 28, 28], &[32, 1, 3, 3], same)?;
         assert_eq!(first, ["direct", "direct", "direct"], "few channels");
         let depthwise = ways(&[8, 128, 56, 56], &[128, 1, 3, 3], same.groups(128))?;
-        assert_eq!(depthwise, ["direct", "direct", "direct"], "a channel per group");
+        assert_eq!(depthwise, ["depthwise"; 3], "a channel per group");
         let deep = ways(&[8, 128, 28, 28], &[128, 128, 3, 3], same)?;
         assert_eq!(deep, ["winograd", "winograd", "product"], "many channels");
         let strided = ways(&[8, 64, 56, 56], &[128, 64, 3, 3], same.stride(2))?;

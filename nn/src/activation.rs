@@ -1,13 +1,13 @@
 //! Functions without parameters as modules, to stand in a [`Sequential`](crate::Sequential).
 
-use crate::{Entry, Forward, Module, Path};
+use crate::{Entry, Forward, Fusable, Module, Path};
 use autograd::Var;
-use tensor::op::BinaryOp;
+use tensor::op::{BinaryOp, UnaryOp};
 use tensor::{Pool, Result, Spatial};
 
 /// A struct for each row, with nothing to train, save or switch.
 macro_rules! stateless {
-    ($( $(#[$doc:meta])+ $Layer:ident $({ $field:ident: $T:ty })? |$x:ident $(, $parameter:ident)?| $forward:expr; )+) => { $(
+    ($( $(#[$doc:meta])+ $Layer:ident $({ $field:ident: $T:ty })? $(fuses $op:ident)? |$x:ident $(, $parameter:ident)?| $forward:expr; )+) => { $(
         stateless!(@struct $(#[$doc])+ $Layer $({ $field: $T })?);
 
         impl Module for $Layer {
@@ -19,6 +19,10 @@ macro_rules! stateless {
                 $( let $parameter = self.$field; )?
                 $forward
             }
+
+            $( fn fusable(&self) -> Fusable<'_> {
+                Fusable::Activation(UnaryOp::$op)
+            } )?
         }
     )+ };
     (@struct $(#[$doc:meta])+ $Layer:ident) => {
@@ -38,19 +42,19 @@ macro_rules! stateless {
 
 stateless! {
     /// `max(x, 0)`.
-    Relu |x| x.relu();
+    Relu fuses Relu |x| x.relu();
     /// `x` above 0, `slope · x` below.
     LeakyRelu { slope: f64 } |x, slope| x.binary_scalar(BinaryOp::LeakyRelu, slope);
     /// `x` above 0, `alpha · (e^x - 1)` below.
     Elu { alpha: f64 } |x, alpha| x.binary_scalar(BinaryOp::Elu, alpha);
     /// `x · Φ(x)`.
-    Gelu |x| x.gelu();
+    Gelu fuses Gelu |x| x.gelu();
     /// `x · sigmoid(x)`.
-    Silu |x| x.silu();
+    Silu fuses Silu |x| x.silu();
     /// Hyperbolic tangent.
-    Tanh |x| x.tanh();
+    Tanh fuses Tanh |x| x.tanh();
     /// `1 / (1 + e^-x)`.
-    Sigmoid |x| x.sigmoid();
+    Sigmoid fuses Sigmoid |x| x.sigmoid();
     /// `e^x / Σ e^x` along `dim`.
     Softmax { dim: isize } |x, dim| x.softmax(dim);
     /// `log softmax(x)` along `dim`.

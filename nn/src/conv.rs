@@ -1,12 +1,12 @@
 //! Convolutional layers.
 
 use crate::located::Located;
-use crate::{Fan, Forward, Init, Param, module};
+use crate::{Fan, Forward, Fusable, Init, Param, module};
 use autograd::Var;
 use tensor::{Conv, Error, Result, Shape, Spatial};
 
 macro_rules! conv_layer {
-    ($(#[$doc:meta])+ $Layer:ident $method:ident $rank:literal) => {
+    ($(#[$doc:meta])+ $Layer:ident $method:ident $rank:literal $(fuses $kind:ident)?) => {
         $(#[$doc])+
         #[derive(Clone, Debug)]
         pub struct $Layer {
@@ -75,6 +75,10 @@ macro_rules! conv_layer {
                 let bias = self.bias.as_ref().map(Param::var);
                 x.$method(&self.weight.var(), bias.as_ref(), &self.conv).located(&self.weight, stringify!($Layer))
             }
+
+            $( fn fusable(&self) -> Fusable<'_> {
+                Fusable::$kind(self)
+            } )?
         }
     };
 }
@@ -115,7 +119,7 @@ conv_layer! {
     /// assert_eq!(conv.forward(&x.into())?.dims(), [1, 8, 16, 16]);
     /// # Ok(()) }
     /// ```
-    Conv2d conv2d 2
+    Conv2d conv2d 2 fuses Conv
 }
 conv_layer! {
     /// Convolution over three spatial dims: `[n, c, d, h, w] -> [n, o, d', h', w']`. See [`Var::conv3d`].

@@ -158,6 +158,24 @@ pub trait Module {
 pub trait Forward: Module {
     /// The module's function.
     fn forward(&self, x: &Var) -> Result<Var>;
+
+    /// What this is to [`Sequential::fuse_eval`](crate::Sequential::fuse_eval).
+    fn fusable(&self) -> Fusable<'_> {
+        Fusable::Other
+    }
+}
+
+/// What a module is when modules are fused for inference.
+#[derive(Clone, Copy, Debug)]
+pub enum Fusable<'a> {
+    /// A convolution, which takes up what follows it.
+    Conv(&'a crate::Conv2d),
+    /// A normalisation, which in evaluation scales and shifts each channel.
+    Norm(&'a crate::BatchNorm),
+    /// A function of each element.
+    Activation(tensor::op::UnaryOp),
+    /// Something that stays by itself.
+    Other,
 }
 
 impl Module for Param {
@@ -209,6 +227,10 @@ impl<M: Module + ?Sized> Module for Box<M> {
 impl<M: Forward + ?Sized> Forward for Box<M> {
     fn forward(&self, x: &Var) -> Result<Var> {
         (**self).forward(x)
+    }
+
+    fn fusable(&self) -> Fusable<'_> {
+        (**self).fusable()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Normalising layers.
 
 use crate::located::Located;
-use crate::{Buffer, Forward, Init, Mode, Param, module};
+use crate::{Buffer, Forward, Fusable, Init, Mode, Param, module};
 use autograd::Var;
 use tensor::{DType, Result, Tensor};
 
@@ -86,6 +86,10 @@ impl BatchNorm {
 impl Forward for BatchNorm {
     fn forward(&self, x: &Var) -> Result<Var> {
         self.normalised(x).located(&self.weight, "BatchNorm")
+    }
+
+    fn fusable(&self) -> Fusable<'_> {
+        Fusable::Norm(self)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Modules one after the other.
 
-use crate::{Entry, Forward, Module, Path};
+use crate::fusion::fuse_conv_bn_eval;
+use crate::{Entry, Forward, Fusable, FusedConv2d, Module, Path};
 use autograd::Var;
 use tensor::Result;
 
@@ -31,6 +32,50 @@ impl Sequential {
     pub fn add(mut self, module: impl Forward + Send + Sync + 'static) -> Sequential {
         self.0.push(Box::new(module));
         self
+    }
+
+    /// The same function in evaluation with fewer passes: each [`Conv2d`](crate::Conv2d) takes up a
+    /// [`BatchNorm`](crate::BatchNorm) right after it, by [`fuse_conv_bn_eval`], and an activation after that, as one
+    /// [`FusedConv2d`]. Modules move up in place of what was taken up, so their names change: load weights before.
+    ///
+    /// ```
+    /// use gradus_nn::{BatchNorm2d, Conv2d, Forward, Init, Module, Relu, Sequential};
+    /// use tensor::{Device, Tensor};
+    /// # fn main() -> tensor::Result<()> {
+    /// let mut init = Init::new(0);
+    /// let conv = Conv2d::new(3, 8, 3, &mut init)?;
+    /// let net = Sequential::new().add(conv).add(BatchNorm2d::new(8, &mut init)?).add(Relu);
+    /// net.eval();
+    /// let x = Tensor::ones([1, 3, 6, 6], &Device::cpu())?.into();
+    /// let expected = net.forward(&x)?;
+    /// let fused = net.fuse_eval()?;
+    /// assert_eq!(fused.len(), 1);
+    /// assert!(autograd::no_grad(|| fused.forward(&x))?.value().all_close(expected.value(), 1e-5, 1e-5)?);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// If a normalisation has other channels than the convolution before it.
+    pub fn fuse_eval(self) -> Result<Sequential> {
+        let mut fused = Sequential::new();
+        let mut modules = self.0.into_iter().peekable();
+        while let Some(module) = modules.next() {
+            let Fusable::Conv(conv) = module.fusable() else {
+                fused.0.push(module);
+                continue;
+            };
+            let mut all = FusedConv2d { conv: conv.clone(), activation: None };
+            if let Some(Fusable::Norm(norm)) = modules.peek().map(|next| next.fusable()) {
+                all.conv = fuse_conv_bn_eval(conv, norm)?;
+                modules.next();
+            }
+            if let Some(Fusable::Activation(op)) = modules.peek().map(|next| next.fusable()) {
+                all.activation = Some(op);
+                modules.next();
+            }
+            fused = fused.add(all);
+        }
+        Ok(fused)
     }
 
     /// How many there are.

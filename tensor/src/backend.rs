@@ -400,6 +400,19 @@ pub trait Backend: Send + Sync + 'static {
         composed::batch_norm_backward(grad, x, mean, rstd, weight, training)
     }
 
+    /// `activation(x ∗ weight + bias + residual)`, for inference; the residual has the shape of the result.
+    fn conv_fused(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        conv: &Conv,
+        residual: Option<&Tensor>,
+        activation: Option<UnaryOp>,
+    ) -> Result<Tensor> {
+        composed::conv_fused(x, weight, bias, conv, residual, activation)
+    }
+
     /// `x · weightᵀ + bias`: `[…, in] · [out, in] (+ [out]) -> […, out]`.
     fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         composed::linear(x, weight, bias)

@@ -1,6 +1,8 @@
 //! Convolutions. The three of them are each other's gradients.
 
 use crate::Var;
+use crate::node::is_recording;
+use tensor::op::{BinaryOp, UnaryOp};
 use tensor::{Conv, Error, Result, Shape, Spatial};
 
 impl Var {
@@ -22,6 +24,28 @@ impl Var {
     /// [`conv`](Self::conv) over three spatial dims: `[n, c, d, h, w]` or `[c, d, h, w]`.
     pub fn conv3d(&self, weight: &Var, bias: Option<&Var>, conv: &Conv) -> Result<Var> {
         self.conv_ranked("conv3d", 5, weight, bias, conv)
+    }
+
+    /// `activation(conv(self) + residual)`: in one go where nothing is recorded, else op by op; see
+    /// [`Tensor::conv_fused`](tensor::Tensor::conv_fused).
+    pub fn conv_fused(
+        &self,
+        weight: &Var,
+        bias: Option<&Var>,
+        conv: &Conv,
+        residual: Option<&Var>,
+        activation: Option<UnaryOp>,
+    ) -> Result<Var> {
+        let inputs: Vec<&Var> = [self, weight].into_iter().chain(bias).chain(residual).collect();
+        if is_recording() && inputs.iter().any(|v| v.requires_grad()) {
+            let y = self.conv(weight, bias, conv)?;
+            let y = residual.map_or(Ok(y.clone()), |r| y.binary(BinaryOp::Add, r))?;
+            return activation.map_or(Ok(y.clone()), |op| y.unary(op));
+        }
+        let (bias, residual) = (bias.map(Var::value), residual.map(Var::value));
+        let y = self.value().conv_fused(weight.value(), bias, conv, residual, activation)?;
+        // No input has a history, so there is no way back and the rule is dropped.
+        Ok(Var::record("conv_fused", y, &inputs, |_| Ok(vec![])))
     }
 
     fn conv_ranked(

@@ -11,8 +11,8 @@ pub use pool::adaptive_max_pool;
 pub use rnn::{rnn, rnn_backward};
 
 use crate::backend::{AdamStep, SgdStep};
-use crate::op::BinaryOp;
-use crate::{DType, Error, Layout, Number, Result, Shape, Tensor};
+use crate::op::{BinaryOp, UnaryOp};
+use crate::{Conv, DType, Error, Layout, Number, Result, Shape, Tensor};
 
 /// The whole order, and the first `k` of it.
 pub fn topk(x: &Tensor, dim: usize, k: usize, largest: bool) -> Result<(Tensor, Tensor)> {
@@ -189,6 +189,20 @@ pub fn batch_norm_backward(
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let y = x.matmul(&weight.t()?)?;
     bias.map_or(Ok(y.clone()), |b| y.binary_into(BinaryOp::Add, b))
+}
+
+/// The convolution, the sum with the residual, the activation.
+pub fn conv_fused(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    conv: &Conv,
+    residual: Option<&Tensor>,
+    activation: Option<UnaryOp>,
+) -> Result<Tensor> {
+    let y = x.conv(weight, bias, conv)?;
+    let y = residual.map_or(Ok(y.clone()), |r| y.add(r))?;
+    activation.map_or(Ok(y.clone()), |op| y.unary(op))
 }
 
 /// One SGD step, as PyTorch defines it.

@@ -124,6 +124,17 @@ impl Backend for Cpu {
     fn conv(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Result<Tensor> {
         conv::conv(x, weight, bias, conv)
     }
+    fn conv_fused(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        conv: &Conv,
+        residual: Option<&Tensor>,
+        activation: Option<UnaryOp>,
+    ) -> Result<Tensor> {
+        conv::conv_fused(x, weight, bias, conv, residual, activation)
+    }
     fn conv_grad_input(&self, grad: &Tensor, weight: &Tensor, input: Shape, conv: &Conv) -> Result<Tensor> {
         conv::conv_grad_input(grad, weight, input, conv)
     }

@@ -1,6 +1,7 @@
 //! Convolutions over one to three spatial dims.
 
 use super::Tensor;
+use crate::op::UnaryOp;
 use crate::{Conv, Error, Result, Shape};
 
 impl Tensor {
@@ -22,9 +23,21 @@ impl Tensor {
         bias: Option<&Tensor>,
         conv: &Conv,
     ) -> Result<Tensor> {
+        self.check_conv(op, weight, bias, conv)?;
+        self.backend().conv(self, weight, bias, conv)
+    }
+
+    /// The shape of the result, if the operands fit together.
+    fn check_conv(
+        &self,
+        op: &'static str,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        conv: &Conv,
+    ) -> Result<Shape> {
         self.check_same(op, weight)?;
         self.check_float(op)?;
-        conv.output_shape(op, self.shape(), weight.shape())?;
+        let shape = conv.output_shape(op, self.shape(), weight.shape())?;
         if let Some(bias) = bias {
             self.check_same(op, bias)?;
             if bias.dims() != &weight.dims()[..1] {
@@ -35,7 +48,42 @@ impl Tensor {
                 ));
             }
         }
-        self.backend().conv(self, weight, bias, conv)
+        Ok(shape)
+    }
+
+    /// `activation(conv(self) + residual)` in one go: the convolution with what follows it in inference. The residual has
+    /// the shape of the result.
+    ///
+    /// # Shapes
+    /// As for [`conv`](Self::conv).
+    ///
+    /// ```
+    /// use gradus_tensor::{Conv, Device, Tensor, op::UnaryOp};
+    /// # fn main() -> gradus_tensor::Result<()> {
+    /// let cpu = Device::cpu();
+    /// let (x, w) = (Tensor::ones([1, 1, 3], &cpu)?, Tensor::ones([1, 1, 2], &cpu)?);
+    /// let residual = Tensor::from_slice(&[-5f32, 1.], [1, 1, 2], &cpu)?;
+    /// let y = x.conv_fused(&w, None, &Conv::default(), Some(&residual), Some(UnaryOp::Relu))?;
+    /// assert_eq!(y.to_vec::<f32>()?, [0., 3.]);
+    /// # Ok(()) }
+    /// ```
+    pub fn conv_fused(
+        &self,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        conv: &Conv,
+        residual: Option<&Tensor>,
+        activation: Option<UnaryOp>,
+    ) -> Result<Tensor> {
+        const OP: &str = "conv_fused";
+        let shape = self.check_conv(OP, weight, bias, conv)?;
+        if let Some(residual) = residual {
+            self.check_same(OP, residual)?;
+            if residual.shape() != shape {
+                return Err(Error::shapes(OP, residual.shape(), shape));
+            }
+        }
+        self.backend().conv_fused(self, weight, bias, conv, residual, activation)
     }
 
     /// With a batch dim of 1 if the input has `rank - 1` dims; the second value says so.

@@ -4,90 +4,73 @@
 //! they would leave vectors half empty share a product with those of the next images.
 
 use super::ConvElement;
+use super::finish::Finish;
 use super::gather::Gathered;
 use super::geometry::{Dims, positions, volume};
 use super::pass::{Pass, Phase};
 use super::planes::Images;
 use super::spread::spread;
+use super::weights::Weights;
 use crate::Result;
-use crate::cpu::gemm::{Activation, Beta, Bias, Epilogue, MatMut, Operand, Packed, Side, gemm_with};
+use crate::cpu::gemm::{Beta, Bias, Epilogue, MatMut, Operand, Packed, Side, gemm_with};
+use crate::cpu::isa::isa;
 use crate::cpu::memory::Memory;
 use crate::cpu::threads::SharedMut;
 
 /// Columns that a product should have, so that its vectors are filled.
 const COLUMNS: usize = 64;
 
-/// What happens to sums before they are stored: `activation(sum + bias)`.
-#[derive(Clone, Copy)]
-pub(super) struct Finish<'a, T> {
-    /// One value per output channel.
-    pub bias: Option<&'a [T]>,
-    /// Applied last.
-    pub activation: Activation,
-}
-
-impl<T> Finish<'_, T> {
-    /// Sums are stored as they are.
-    pub(super) const PLAIN: Self = Finish { bias: None, activation: Activation::None };
-}
-
-impl<T: ConvElement> Finish<'_, T> {
-    /// What is stored for a sum that has its bias.
-    #[inline(always)]
-    pub(super) fn narrow(&self, sum: T::Acc) -> T {
-        T::narrow(self.activation.apply(sum))
-    }
-
-    /// Applies the activation to stored sums.
-    pub(super) fn activate(&self, sums: &mut [T]) {
-        if self.activation != Activation::None {
-            sums.iter_mut().for_each(|y| *y = T::narrow(self.activation.apply(y.widen())));
-        }
-    }
-}
-
 /// A phase with everything that does not depend on the image.
-struct Prepared<'a, T: ConvElement> {
+struct Prepared<'a> {
     phase: &'a Phase,
-    /// The weights of each group.
-    weights: Vec<Packed<T::Acc>>,
     /// The offsets of the taps in the sources.
     taps: Vec<usize>,
     /// The offsets of the pixels of all images of a product.
     pixels: Vec<usize>,
 }
 
+/// The weights of all groups, for each phase.
+fn pack<T: ConvElement>(pass: &Pass, weight: &[T]) -> Vec<Vec<Packed<T::Acc>>> {
+    let of_phase = |phase| {
+        let weights = pass.taps(phase, 0, |_| 0).0;
+        let pack = |group: usize| {
+            let first = group * pass.outs * pass.sources * volume(pass.kernel);
+            let lines: Vec<usize> = (0..pass.outs).map(|o| first + o * pass.weight_out).collect();
+            Packed::with_results::<T>(Side::A, &Gathered::new(weight, &lines, &weights))
+        };
+        (0..pass.groups).map(pack).collect()
+    };
+    pass.phases.iter().map(of_phase).collect()
+}
+
 /// Runs a pass.
 ///
 /// # Shapes
-/// - images: `[n, groups · sources, …]`, weight: every weight in row-major order, the bias of `finish`: `[groups · outs]`
+/// - images: `[n, groups · sources, …]`, the bias of `finish`: `[groups · outs]`, its residual as `out`
 /// - out: `[n, groups · outs, …]`, row-major
 pub(super) fn run<T: ConvElement>(
     pass: &Pass,
     images: &Images<T>,
-    weight: &[T],
+    weight: Weights<T>,
     finish: Finish<T>,
     out: &mut [T],
 ) -> Result<()> {
     if out.is_empty() {
         return Ok(());
     }
+    let isa = isa();
     let plane = volume(pass.out);
     let per_product = if plane < COLUMNS * 3 / 4 { COLUMNS.div_ceil(plane).min(pass.n) } else { 1 };
     let sources = Sources::new(pass, images);
+    let names = ["panels of a convolution", "panels of a convolution's gradient"];
+    let packed = weight.kept(names, pass, || pack(pass, weight.values));
     let prepare = |phase| {
-        let (weights, taps) = pass.taps(phase, sources.channel, |p| sources.at(p));
+        let taps = pass.taps(phase, sources.channel, |p| sources.at(p)).1;
         let pixels = pass.pixels(phase, |p| sources.at(p));
         let pixels = (0..per_product).flat_map(|n| pixels.iter().map(move |p| n * sources.image + p));
-        let pack = |group: usize| {
-            let first = group * pass.outs * pass.sources * volume(pass.kernel);
-            let lines: Vec<usize> = (0..pass.outs).map(|o| first + o * pass.weight_out).collect();
-            Packed::with_results::<T>(Side::A, &Gathered::new(weight, &lines, &weights))
-        };
-        let weights = (0..pass.groups).map(pack).collect();
-        Prepared { phase, weights, pixels: pixels.collect(), taps }
+        Prepared { phase, pixels: pixels.collect(), taps }
     };
-    let prepared: Vec<Prepared<T>> = pass.phases.iter().map(prepare).collect();
+    let prepared: Vec<Prepared> = pass.phases.iter().map(prepare).collect();
 
     let out = SharedMut::new(out);
     let units = pass.n.div_ceil(per_product) * pass.groups;
@@ -95,16 +78,16 @@ pub(super) fn run<T: ConvElement>(
         let (first, group) = (unit / pass.groups * per_product, unit % pass.groups);
         let images = first..pass.n.min(first + per_product);
         sources.read(images.clone(), group, |data| {
-            for prepared in &prepared {
+            for (prepared, weights) in prepared.iter().zip(&packed.value) {
                 let bias = match finish.bias {
                     Some(bias) => Bias::PerRow(&bias[group * pass.outs..][..pass.outs]),
                     None => Bias::None,
                 };
-                let epilogue = Epilogue { bias, activation: finish.activation };
+                let epilogue = Epilogue { bias, activation: finish.in_product() };
                 let pixels = &prepared.pixels[..images.len() * volume(prepared.phase.count)];
                 let columns = Gathered::new(data, pixels, &prepared.taps);
                 let product = |c: MatMut<T>| {
-                    let (a, b) = (Operand::Packed(&prepared.weights[group]), Operand::Source(&columns));
+                    let (a, b) = (Operand::Packed(&weights[group]), Operand::Source(&columns));
                     gemm_with(a, b, c, Beta::Zero, epilogue);
                 };
                 let of_image = |n: usize| {
@@ -121,6 +104,14 @@ pub(super) fn run<T: ConvElement>(
                     for (i, n) in images.clone().enumerate() {
                         scatter(pass, prepared.phase, sums, i, images.len(), of_image(n));
                     }
+                }
+            }
+            if !finish.is_simple() {
+                for n in images {
+                    let start = (n * pass.groups + group) * pass.outs * plane;
+                    // SAFETY: as above.
+                    let outputs = unsafe { out.slice(start..start + pass.outs * plane) };
+                    finish.complete(isa, outputs, start);
                 }
             }
             Ok(())

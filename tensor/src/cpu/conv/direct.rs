@@ -4,8 +4,9 @@
 //! registers ([`tiles`](super::tiles), [`dots`](super::dots)) and reads the sources where they stand.
 
 use super::ConvElement;
-use super::correlate::{Finish, Sources};
+use super::correlate::Sources;
 use super::dots::{Dots, Row};
+use super::finish::Finish;
 use super::geometry::{Geometry, positions, volume};
 use super::level::Levels;
 use super::pass::{Pass, Phase};
@@ -153,7 +154,8 @@ pub(super) fn run<T: ConvElement>(
                         for o in 0..pass.outs {
                             let first = o * plane + rows.start * width;
                             // SAFETY: as above.
-                            finish.activate(unsafe { to.slice(first..first + rows.len() * width) });
+                            let outputs = unsafe { to.slice(first..first + rows.len() * width) };
+                            finish.complete(isa, outputs, unit * size + first);
                         }
                         return;
                     }
@@ -172,13 +174,14 @@ pub(super) fn run<T: ConvElement>(
                             &sums[i][row * width..][..width]
                         };
                         if prepared.len() == 2 && phase.step[2] == 2 {
-                            interleave(of(0), of(1), finish, to);
+                            interleave(of(0), of(1), to);
                         } else {
                             for (i, prepared) in prepared.iter().enumerate() {
                                 let to = to[prepared.phase.start[2]..].iter_mut().step_by(phase.step[2]);
-                                to.zip(of(i)).for_each(|(y, sum)| *y = finish.narrow(*sum));
+                                to.zip(of(i)).for_each(|(y, sum)| *y = T::narrow(*sum));
                             }
                         }
+                        finish.complete(isa, to, unit * size + first);
                     }
                 });
             }
@@ -188,13 +191,13 @@ pub(super) fn run<T: ConvElement>(
 }
 
 /// `out = even[0], odd[0], even[1], …`.
-fn interleave<T: ConvElement>(even: &[T::Acc], odd: &[T::Acc], finish: Finish<T>, out: &mut [T]) {
+fn interleave<T: ConvElement>(even: &[T::Acc], odd: &[T::Acc], out: &mut [T]) {
     let mut pairs = out.chunks_exact_mut(2);
     for ((pair, even), odd) in (&mut pairs).zip(even).zip(odd) {
-        (pair[0], pair[1]) = (finish.narrow(*even), finish.narrow(*odd));
+        (pair[0], pair[1]) = (T::narrow(*even), T::narrow(*odd));
     }
     if let ([last], Some(even)) = (pairs.into_remainder(), even.last()) {
-        *last = finish.narrow(*even);
+        *last = T::narrow(*even);
     }
 }
 

@@ -13,6 +13,7 @@ mod correlate;
 mod depthwise;
 mod direct;
 mod dots;
+mod finish;
 mod gather;
 mod geometry;
 mod grad_product;
@@ -26,20 +27,26 @@ mod spread;
 #[cfg(test)]
 mod tests;
 mod tiles;
+mod weights;
 mod winograd;
 
 use crate::cpu::copy;
+use crate::cpu::gemm::GemmElement;
 use crate::cpu::gemm::amx::Level;
-use crate::cpu::gemm::{Activation, GemmElement};
+use crate::cpu::isa::isa;
+use crate::cpu::simd::map::Element;
 use crate::cpu::storage::{elements, filled_shape};
+use crate::cpu::threads::parallel_chunks_mut;
+use crate::op::UnaryOp;
 use crate::{Conv, DType, Result, Shape, Tensor, bf16, f16, match_float};
-use correlate::Finish;
+use finish::Finish;
 use geometry::Geometry;
 use pass::Pass;
 use planes::Images;
+use weights::Weights;
 
 /// A type that convolutions exist for: sums are in `Acc`, which is its own accumulator.
-trait ConvElement: crate::Scalar + GemmElement<Acc = Self::Sum> {
+trait ConvElement: crate::Scalar + Element + GemmElement<Acc = Self::Sum> {
     /// The type of sums.
     type Sum: crate::Scalar + GemmElement<Acc = Self::Sum> + level::Levels;
 }
@@ -66,48 +73,73 @@ fn contiguous(x: &Tensor) -> Result<Tensor> {
 fn run<T: ConvElement>(
     pass: &Pass,
     x: &Tensor,
-    weight: &[T],
+    weight: Weights<T>,
     finish: Finish<T>,
     out: &mut [T],
 ) -> Result<()> {
+    let images = &Images::new(x);
     if depthwise::suits(pass) {
-        return depthwise::run(pass, &Images::new(x), weight, finish, out);
+        return depthwise::run(pass, images, weight.values, finish, out);
     }
     if direct::suits(pass) {
-        return direct::run(pass, &Images::new(x), weight, finish, out);
+        return direct::run(pass, images, weight.values, finish, out);
     }
     let one = Pass { n: 1, ..pass.clone() };
     if let Some(level) = Level::now::<T>()
         && amx::suits(pass)
     {
-        return amx::run(level, pass, &Images::new(x), weight, finish, out, |n, out| {
-            correlate::run(&one, &Images::new(&x.narrow(0, n, 1)?), weight, finish, out)
-        });
+        let simple = if finish.is_simple() { finish } else { Finish { bias: finish.bias, ..Finish::PLAIN } };
+        amx::run(level, pass, images, weight.values, simple, out, |n, out| {
+            correlate::run(&one, &Images::new(&x.narrow(0, n, 1)?), weight, simple, out)
+        })?;
+        if !finish.is_simple() {
+            let isa = isa();
+            parallel_chunks_mut(out, CHUNK, |i, outputs| finish.complete(isa, outputs, i * CHUNK));
+        }
+        return Ok(());
     }
     if T::DTYPE == DType::F32 && winograd::suits(pass) {
-        let (weight, out) = (bytemuck::cast_slice(weight), bytemuck::cast_slice_mut(out));
-        let bias = finish.bias.map(bytemuck::cast_slice);
-        let finish = Finish { bias, activation: finish.activation };
+        let out: &mut [f32] = bytemuck::cast_slice_mut(out);
+        let [bias, residual] = [finish.bias, finish.residual].map(|values| values.map(bytemuck::cast_slice));
+        let (weight, finish) = (weight.cast(), Finish { bias, residual, activation: finish.activation });
         return winograd::run(pass, &Images::new(x), weight, finish, out, |n, out| {
+            let finish = finish.part(n * out.len(), out.len());
             correlate::run(&one, &Images::new(&x.narrow(0, n, 1)?), weight, finish, out)
         });
     }
-    correlate::run(pass, &Images::new(x), weight, finish, out)
+    correlate::run(pass, images, weight, finish, out)
 }
 
-/// `x ∗ weight + bias`.
+/// Outputs that a thread completes at a time.
+const CHUNK: usize = 1 << 15;
+
+/// `x ∗ weight + bias`; see [`conv_fused`].
+pub(crate) fn conv(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Result<Tensor> {
+    conv_fused(x, weight, bias, conv, None, None)
+}
+
+/// `activation(x ∗ weight + bias + residual)`.
 ///
 /// # Shapes
 /// - x: `[n, groups · c, spatial…]`, weight: `[groups · k, c, kernel…]`, bias: `[groups · k]`
-/// - result: `[n, groups · k, spatial…]`, row-major
-pub(crate) fn conv(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Result<Tensor> {
+/// - result and residual: `[n, groups · k, spatial…]`, the result row-major
+pub(crate) fn conv_fused(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    conv: &Conv,
+    residual: Option<&Tensor>,
+    activation: Option<UnaryOp>,
+) -> Result<Tensor> {
     let shape = conv.output_shape("conv", x.shape(), weight.shape())?;
     let geometry = Geometry::new(x.shape(), weight.shape(), shape, conv);
     let pass = Pass::forward(&geometry);
-    let (weight, bias) = (contiguous(weight)?, bias.map(contiguous).transpose()?);
+    let values = contiguous(weight)?;
+    let (bias, residual) = (bias.map(contiguous).transpose()?, residual.map(contiguous).transpose()?);
     match_float!("conv", x.dtype(), T => filled_shape::<T>(shape, |y| {
-        let finish = Finish { bias: bias.as_ref().map(elements), activation: Activation::None };
-        run(&pass, x, elements::<T>(&weight), finish, y)
+        let (bias, residual) = (bias.as_ref().map(elements), residual.as_ref().map(elements));
+        let weight = Weights::new(weight, elements::<T>(&values), false);
+        run(&pass, x, weight, Finish { bias, residual, activation }, y)
     }))
 }
 
@@ -119,9 +151,9 @@ pub(crate) fn conv(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Co
 pub(crate) fn conv_grad_input(grad: &Tensor, weight: &Tensor, input: Shape, conv: &Conv) -> Result<Tensor> {
     let geometry = Geometry::new(input, weight.shape(), grad.shape(), conv);
     let pass = Pass::backward(&geometry);
-    let weight = contiguous(weight)?;
+    let values = contiguous(weight)?;
     match_float!("conv_grad_input", grad.dtype(), T => filled_shape::<T>(input, |dx| {
-        run(&pass, grad, elements::<T>(&weight), Finish::PLAIN, dx)
+        run(&pass, grad, Weights::new(weight, elements::<T>(&values), true), Finish::PLAIN, dx)
     }))
 }
 

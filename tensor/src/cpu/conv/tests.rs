@@ -299,6 +299,100 @@ fn the_gradients_are_the_adjoints() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn what_follows_a_convolution_is_what_it_would_be_by_itself() -> Result<()> {
+    let mut generator = Generator::new(8);
+    for case in known() {
+        for (dtype, eps) in [(DType::F32, 1e-6), (DType::F64, 1e-14), (DType::BF16, 8e-3)] {
+            let [x, w, b, r] = case.operands(&mut generator)?.map(|t| t.to_dtype(dtype));
+            let (x, w, b, r) = (x?, w?, b?, r?);
+            let terms = case.terms()?[0] as f64;
+            for bias in [None, Some(&b)] {
+                for residual in [None, Some(r.flip([0])?)] {
+                    for activation in [None, Some(UnaryOp::Relu), Some(UnaryOp::Silu)] {
+                        let residual = residual.as_ref();
+                        let got = conv_fused(&x, &w, bias, &case.conv, residual, activation)?;
+                        let y = conv(&x, &w, bias, &case.conv)?;
+                        let y = residual.map_or(Ok(y.clone()), |r| y.add(r))?;
+                        let expected = activation.map_or(Ok(y.clone()), |op| y.unary(op))?;
+                        let what = format!("{case:?} in {dtype}, {activation:?}");
+                        assert_close(&got, &expected, eps * (1.0 + terms.sqrt()), &what)?;
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Convolutions whose packed weights are kept: by Winograd's products, as products, backwards, in groups.
+fn keepers() -> [Case; 4] {
+    [
+        case(&[2, 33, 9, 7], &[35, 33, 3, 3], Conv::default().padding(1)),
+        case(&[2, 40, 11, 12], &[20, 40, 3, 3], Conv::default().padding(1).stride(2)),
+        case(&[1, 200, 6, 6], &[16, 200, 1, 1], Conv::default()),
+        case(&[2, 64, 6, 5], &[64, 32, 3, 3], Conv::default().padding(1).groups(2)),
+    ]
+}
+
+#[test]
+fn weights_used_again_give_the_same_bits_and_changed_ones_others() -> Result<()> {
+    let mut generator = Generator::new(9);
+    for case in keepers() {
+        for dtype in [DType::F32, DType::F64, DType::BF16] {
+            let [x, w, _, g] = case.operands(&mut generator)?.map(|t| t.to_dtype(dtype));
+            let (x, mut w, g) = (x?, w?, g?);
+            let bits = |w: &Tensor| -> Result<[Vec<f64>; 2]> {
+                let (y, dx) =
+                    (conv(&x, w, None, &case.conv)?, conv_grad_input(&g, w, x.shape(), &case.conv)?);
+                Ok([y.to_dtype(DType::F64)?.to_vec()?, dx.to_dtype(DType::F64)?.to_vec()?])
+            };
+            let first = bits(&w)?;
+            for _ in 0..3 {
+                assert_eq!(bits(&w)?, first, "{case:?} in {dtype}");
+            }
+            // The weight is changed where it lies, and each time used often enough to be kept.
+            for step in 1..4 {
+                let one = Tensor::full(w.shape(), f64::from(step), &Device::cpu())?.to_dtype(dtype)?;
+                w = w.binary_into(crate::op::BinaryOp::Add, &one)?;
+                let fresh = bits(&w.copy()?)?;
+                for _ in 0..3 {
+                    assert_eq!(bits(&w)?, fresh, "{case:?} in {dtype}, changed {step} times");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn one_weight_serves_convolutions_of_several_forms_and_views() -> Result<()> {
+    let mut generator = Generator::new(10);
+    let w = random([64, 32, 3, 3], &mut generator)?.to_dtype(DType::F32)?;
+    let transposed = w.transpose(2, 3)?;
+    let forms = [
+        (64, Conv::default().padding(1).groups(2)),
+        (32, Conv::default().padding(1)),
+        (32, Conv::default().padding(1).stride(2)),
+        (64, Conv::default().padding(1).groups(2).stride(2)),
+        (32, Conv::default().padding(2).dilation(2)),
+    ];
+    for _ in 0..3 {
+        for (channels, parameters) in &forms {
+            for w in [&w, &transposed] {
+                let x = random([2, *channels, 9, 8], &mut generator)?.to_dtype(DType::F32)?;
+                let y = conv(&x, w, None, parameters)?;
+                let other = w.copy()?;
+                assert_eq!(y.to_vec::<f32>()?, conv(&x, &other, None, parameters)?.to_vec::<f32>()?);
+                let dx = conv_grad_input(&y, w, x.shape(), parameters)?;
+                let expected = conv_grad_input(&y, &other, x.shape(), parameters)?;
+                assert_eq!(dx.to_vec::<f32>()?, expected.to_vec::<f32>()?);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The error of the convolution with fewer products, against `f64`: at most four times that of the matrix product.
 #[test]
 fn fewer_products_cost_little_precision() -> Result<()> {

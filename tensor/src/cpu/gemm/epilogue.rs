@@ -33,7 +33,7 @@ pub enum Activation {
     /// `x`.
     #[default]
     None,
-    /// `max(x, 0)`; NaN stays NaN.
+    /// `max(x, 0)`; NaN stays NaN, and -0 becomes 0.
     Relu,
 }
 
@@ -44,7 +44,7 @@ impl Activation {
         match self {
             Self::None => x,
             Self::Relu => {
-                if x < S::ZERO {
+                if x <= S::ZERO {
                     S::ZERO
                 } else {
                     x

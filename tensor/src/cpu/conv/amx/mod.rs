@@ -16,7 +16,7 @@ mod tests;
 mod weights;
 
 use super::ConvElement;
-use super::correlate::Finish;
+use super::finish::Finish;
 use super::geometry::volume;
 use super::pass::{Pass, Phase};
 use super::planes::Images;
@@ -53,7 +53,7 @@ pub(super) fn suits(pass: &Pass) -> bool {
         && pass.phases.iter().map(|phase| volume(phase.count)).sum::<usize>() == volume(pass.out)
 }
 
-/// Runs a pass that [`suits`]; images for which tiles will not do go to `otherwise`, with their number and outputs.
+/// Runs a pass that [`suits`], with a finish that [`is_simple`](Finish::is_simple); images for which tiles will not do go to `otherwise`, with their number and outputs.
 ///
 /// # Shapes
 /// - images: `[n, groups · sources, …]`, weight: every weight in row-major order, bias: `[groups · outs]`
@@ -93,7 +93,7 @@ pub(super) fn run<T: ConvElement>(
                 plan: &plan,
                 packed,
                 bias: finish.bias.map(|b| &b[group * pass.outs..][..pass.outs]),
-                activation: finish.activation,
+                activation: finish.in_product(),
             };
             for weights in weights {
                 // SAFETY: the outputs of an image and group from `from` on belong to this unit, and to one phase each.

@@ -1,6 +1,6 @@
 //! Correlations by the model of the tiles against the definition.
 
-use super::super::correlate::Finish;
+use super::super::finish::Finish;
 use super::super::geometry::Geometry;
 use super::super::naive;
 use super::super::pass::Pass;
@@ -43,7 +43,7 @@ fn by_model<T: ConvElement>(
     refused: impl Fn(usize) + Sync,
 ) -> Result<Tensor> {
     let level = Level::model::<T>(Some(products)).expect("the model has tiles");
-    let finish = Finish { bias: bias.map(elements::<T>), activation: Activation::None };
+    let finish = Finish { bias: bias.map(elements::<T>), ..Finish::PLAIN };
     filled_shape::<T>(shape, |out| {
         run(level, pass, &Images::new(x), elements::<T>(weight), finish, out, |n, _| {
             refused(n);

@@ -9,7 +9,7 @@ mod rows;
 mod strip;
 
 use super::ConvElement;
-use super::correlate::Finish;
+use super::finish::Finish;
 use super::geometry::{Geometry, volume};
 use super::level::Levels;
 use super::pass::{Pass, Phase, Tap};
@@ -217,7 +217,7 @@ pub(super) fn run<T: ConvElement>(
                         let width = pass.out[2];
                         let to = &mut plane()[rows.start * width..rows.end * width];
                         job(&prepared[0], bytemuck::cast_slice_mut(to));
-                        finish.activate(to);
+                        finish.complete(isa, to, first + rows.start * width);
                         continue;
                     }
                     let mut rest = &mut *sums;
@@ -230,7 +230,11 @@ pub(super) fn run<T: ConvElement>(
                     }
                     let row = phase.start[1] + rows.start * phase.step[1];
                     let to = &mut plane()[row * pass.out[2]..];
-                    weave(isa, &parts, rows.len(), phase.step[1] * pass.out[2], pass.out[2], finish, to);
+                    let (width, pitch) = (pass.out[2], phase.step[1] * pass.out[2]);
+                    weave(isa, &parts, rows.len(), pitch, width, to);
+                    for (i, to) in to.chunks_mut(pitch).take(rows.len()).enumerate() {
+                        finish.complete(isa, &mut to[..width], first + row * width + i * pitch);
+                    }
                 }
             }
         }
@@ -251,7 +255,6 @@ dispatch! {
         rows: usize,
         pitch: usize,
         width: usize,
-        finish: Finish<'_, T>,
         out: &mut [T],
     ) {
         for row in 0..rows {
@@ -261,10 +264,10 @@ dispatch! {
                 let (even, odd) = (&even[row * even_width..][..even_width], &odd[row * odd_width..][..odd_width]);
                 let mut pairs = out.chunks_exact_mut(2);
                 for ((pair, even), odd) in (&mut pairs).zip(even).zip(odd) {
-                    (pair[0], pair[1]) = (finish.narrow(*even), finish.narrow(*odd));
+                    (pair[0], pair[1]) = (T::narrow(*even), T::narrow(*odd));
                 }
                 if let ([last], Some(even)) = (pairs.into_remainder(), even.last()) {
-                    *last = finish.narrow(*even);
+                    *last = T::narrow(*even);
                 }
                 continue;
             }
@@ -272,7 +275,7 @@ dispatch! {
                 let part_width = part.len() / rows;
                 let part = &part[row * part_width..][..part_width];
                 for (out, sum) in out[i..].iter_mut().step_by(parts.len()).zip(part) {
-                    *out = finish.narrow(*sum);
+                    *out = T::narrow(*sum);
                 }
             }
         }

@@ -72,7 +72,9 @@ impl<S: Scalar> Rows<'_, S> {
             let data = self.data.as_ptr().add(row * SH * self.pitch + column);
             for r in 0..R {
                 let at = (row + r) * self.size[1] + column;
-                V::prefetch(self.ahead.wrapping_add(at));
+                for line in 0..SH * SH {
+                    V::prefetch(self.ahead.wrapping_add(at * SH * SH + line * 16));
+                }
                 V::prefetch(self.out.wrapping_add(at + 2 * R * self.size[1]));
             }
             for (t, tap) in self.taps.iter().enumerate() {

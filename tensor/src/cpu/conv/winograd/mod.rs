@@ -19,12 +19,13 @@
 
 mod transform;
 
-use super::correlate::Finish;
+use super::finish::Finish;
 use super::level::Levels;
 use super::pass::Pass;
 use super::planes::{Frame, Images};
 use super::spread::side_by_side;
 use super::tiles::{Panels, Spot, Tiles, spots};
+use super::weights::Weights;
 use crate::Result;
 use crate::cpu::f32_mode::{F32Mode, f32_mode};
 use crate::cpu::isa::{Isa, isa};
@@ -126,7 +127,7 @@ impl<'a> Plan<'a> {
 pub(super) fn run(
     pass: &Pass,
     images: &Images<f32>,
-    weight: &[f32],
+    weight: Weights<f32>,
     finish: Finish<f32>,
     out: &mut [f32],
     exact: impl Fn(usize, &mut [f32]) -> Result<()>,
@@ -136,7 +137,10 @@ pub(super) fn run(
     }
     let (isa, plan) = (isa(), Plan::new(pass));
     let image = pass.groups * pass.outs * pass.out[1] * pass.out[2];
-    let filters: Vec<Vec<Panels<f32>>> = (0..pass.groups).map(|group| filters(pass, weight, group)).collect();
+    let names = ["Winograd's filters", "Winograd's filters of a gradient"];
+    let filters = weight.kept(names, pass, || -> Vec<Vec<Panels<f32>>> {
+        (0..pass.groups).map(|group| filters(pass, weight.values, group)).collect()
+    });
     let spoilt: Vec<AtomicBool> = (0..pass.n).map(|_| AtomicBool::new(false)).collect();
     let shared = SharedMut::new(&mut *out);
     let blocks = plan.blocks();
@@ -151,7 +155,7 @@ pub(super) fn run(
         let steps: Vec<usize> = (0..pass.sources).map(|c| c * plan.pitch).collect();
         let spots = spots(std::iter::once(Spot { from: 0, to: 0 }), count, f32::lanes(isa));
         let zeros = vec![0.0; pass.outs];
-        for (i, panels) in filters[group].iter().enumerate() {
+        for (i, panels) in filters.value[group].iter().enumerate() {
             let data = &transformed[i * inputs..][..inputs];
             let to = products[i * sums..][..sums].as_mut_ptr();
             // SAFETY: the sums have a place for every tile of every channel.
@@ -180,7 +184,8 @@ pub(super) fn run(
             for o in 0..pass.outs {
                 let start = start + o * plane;
                 // SAFETY: as above.
-                finish.activate(unsafe { shared.slice(start..start + rows.len() * pass.out[2]) });
+                let outputs = unsafe { shared.slice(start..start + rows.len() * pass.out[2]) };
+                finish.complete(isa, outputs, start);
             }
         }
         Ok(())

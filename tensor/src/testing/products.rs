@@ -2,6 +2,7 @@
 
 use super::cases::{moderate, places, position, views};
 use super::{FLOATS, Report, Tolerance, epsilon, host, upload};
+use crate::op::UnaryOp;
 use crate::{Conv, DType, Device, Pool, Result, Tensor, composed};
 
 /// A sum of `k` products of numbers up to 2, in any order, then rounded.
@@ -107,6 +108,10 @@ pub fn check_conv(device: &Device) {
             report.close(label, &backend.conv(&last, &w, Some(&bias), &conv)?, &exact, sum_of(k, dtype))?;
 
             let g = upload(device, dtype, out.dims(), &moderate(out.numel(), dtype, 4))?;
+            let (residual, relu) = (Some(&g), Some(UnaryOp::Relu));
+            let fused = backend.conv_fused(&x, &w, Some(&bias), &conv, residual, relu)?;
+            let expected = composed::conv_fused(&x, &w, Some(&bias), &conv, residual, relu)?;
+            report.close(label, &fused, &host(&expected)?, sum_of(k, dtype))?;
             let forward = dot(&g, &backend.conv(&x, &w, None, &conv)?)?;
             let by_input = dot(&backend.conv_grad_input(&g, &w, x.shape(), &conv)?, &x)?;
             let by_weight = dot(&backend.conv_grad_weight(&g, &x, w.shape(), &conv)?, &w)?;

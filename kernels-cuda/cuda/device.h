@@ -7,7 +7,7 @@
 //
 //   thread_x()  block_x() block_y() block_z()  block_size()  grid_x() grid_y() grid_z()  lane()  warp()
 //   Global<T>           a pointer to global memory; [i], load_vector<N>(i), store_vector(i, v), atomic_add(i, v)
-//   SHARED(T, name, N)  an array in the block's shared memory; [i], atomic_add(i, v)
+//   SHARED(T, name, N)  an array in the block's shared memory; [i], load_vector<N>(i), store_vector(i, v), atomic_add(i, v)
 //   DYNAMIC_SHARED(T, name)   the dynamic part of it
 //   Vec<T, N>           N elements that are loaded and stored at once, aligned to their size
 //

@@ -68,6 +68,16 @@ impl Context {
         &self.0.info
     }
 
+    /// How many multiprocessors the GPU has.
+    ///
+    /// # Errors
+    ///
+    /// What the driver answered.
+    pub fn multiprocessors(&self) -> Result<usize, CudaError> {
+        let count = handle(self.0.info.index)?.get_attribute(DeviceAttribute::MultiprocessorCount);
+        Ok(check("cuDeviceGetAttribute", count)?.unsigned_abs() as usize)
+    }
+
     /// Makes this the context of the calling thread's driver calls. A thread that has not done so has none.
     ///
     /// # Errors

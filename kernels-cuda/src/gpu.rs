@@ -16,6 +16,8 @@ pub(crate) struct Gpu {
     pub(crate) name: String,
     pub(crate) stream: Stream,
     pub(crate) pool: Pool,
+    /// Blocks run on so many of them.
+    pub(crate) multiprocessors: usize,
     /// The handle that tensors know it by; set when it is opened.
     pub(crate) device: OnceLock<Device>,
     context: Context,
@@ -47,6 +49,7 @@ pub(crate) fn gpu(index: usize) -> Result<&'static Gpu, CudaError> {
         name: format!("cuda:{index}"),
         stream: Stream::new(context)?,
         pool: Pool::new(context),
+        multiprocessors: context.multiprocessors()?,
         device: OnceLock::new(),
         context,
         staging: Mutex::new(None),

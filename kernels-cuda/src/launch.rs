@@ -4,6 +4,7 @@
 //! of a GPU is in one queue, so memory that is given back later is not used again before a kernel is done with it.
 
 use crate::CudaError;
+use crate::backend::gemm::product::{Output, Product, Strided};
 use crate::backend::walk::{Divisor, Walk};
 use crate::backend::windows::Windows;
 use crate::gpu::Gpu;
@@ -27,6 +28,14 @@ impl Pointer {
     /// No operand: what a kernel does not look at.
     pub(crate) const NONE: Pointer = Pointer(0);
 }
+
+// SAFETY: `Product` of cuda/gemm/product.h has these members in this order, and none of them needs padding: numbers of 32 bits come in
+// even counts before numbers of 64.
+unsafe impl<A: Parameter, B: Parameter> Parameter for Product<A, B> {}
+// SAFETY: `Output` of cuda/gemm/product.h, as above.
+unsafe impl Parameter for Output {}
+// SAFETY: `Strided` of cuda/gemm/operand.h, as above.
+unsafe impl Parameter for Strided {}
 
 /// Puts a kernel into the GPU's queue.
 fn submit(gpu: &Gpu, kernel: &str, launch: Launch, arguments: &[Argument]) -> Result<(), CudaError> {
@@ -123,11 +132,6 @@ launchers! {
         walk: Walk<4>, p: Pointer, m: Pointer, s: Pointer, g: Pointer, scale: f64, decay: f64, shrunk: f64, beta1: f64,
         beta2: f64, root: f64, eps: f64, rate: f64,
     );
-    /// `matmul_T`, `matmul_naive_T` and `matmul_tensor_T`.
-    matmul(
-        batch: Walk<3>, m: u32, n: u32, k: u32, a_row: i64, a_column: i64, b_row: i64, b_column: i64, c: Pointer, a: Pointer,
-        b: Pointer, bias: Pointer, with_bias: u32,
-    );
     /// `conv_T`.
     conv(
         windows: Windows, batch: u32, channels: u32, out: u32, groups: u32, with_bias: u32, y: Pointer, x: Pointer, w: Pointer,
@@ -191,4 +195,10 @@ launchers! {
     adaptive_avg_pool(windows: Windows, count: u32, y: Pointer, x: Pointer);
     /// `adaptive_avg_pool_backward_T`.
     adaptive_avg_pool_backward(windows: Windows, across: Windows, count: u32, dx: Pointer, g: Pointer);
+    /// `gemm_T_TILE_LAYOUT` of cuda/gemm.cu.
+    gemm(p: Product<Strided, Strided>, y: Pointer, partial: Pointer, a: Pointer, b: Pointer, bias: Pointer);
+    /// `gemm_naive_T` of cuda/gemm_naive.cu.
+    gemm_naive(p: Product<Strided, Strided>, count: u32, y: Pointer, a: Pointer, b: Pointer, bias: Pointer);
+    /// `sum_parts_T` of cuda/gemm.cu.
+    sum_parts(out: Output, count: u32, parts: u32, y: Pointer, partial: Pointer, bias: Pointer);
 }

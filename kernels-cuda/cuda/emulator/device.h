@@ -167,6 +167,18 @@ template <class T> struct Shared {
         *place(i) = value;
     }
 
+    template <int N> Vec<T, N> load_vector(std::int64_t i) const {
+        aligned<N>(i);
+        Vec<T, N> v;
+        for (int k = 0; k < N; k++) v[k] = read(i + k);
+        return v;
+    }
+
+    template <int N> void store_vector(std::int64_t i, const Vec<T, N> &v) const {
+        aligned<N>(i);
+        for (int k = 0; k < N; k++) write(i + k, v[k]);
+    }
+
     T atomic_add(std::int64_t i, T value) const { // atomics race with nobody but plain accesses; the recorder leaves them out
         emulator::machine().maybe_yield();
         bounds(i, 1);
@@ -182,6 +194,11 @@ template <class T> struct Shared {
     void bounds(std::int64_t i, std::int64_t n) const {
         if (i < 0 || std::size_t(i + n) > count)
             emulator::machine().fail("element " + std::to_string(i) + " of a shared array of " + std::to_string(count));
+    }
+
+    template <int N> void aligned(std::int64_t i) const {
+        if ((offset + i * sizeof(T)) % (N * sizeof(T)) != 0)
+            emulator::machine().fail("shared memory: a vector of " + std::to_string(N * sizeof(T)) + " bytes is not aligned");
     }
 
     void touch(std::int64_t i, bool writes) const {

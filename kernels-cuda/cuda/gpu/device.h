@@ -85,6 +85,10 @@ template <class T> struct Shared {
     T *pointer;
 
     DEVICE T &operator[](std::int64_t i) const { return pointer[i]; }
+
+    template <int N> DEVICE Vec<T, N> load_vector(std::int64_t i) const { return *reinterpret_cast<const Vec<T, N> *>(pointer + i); }
+    template <int N> DEVICE void store_vector(std::int64_t i, const Vec<T, N> &v) const { *reinterpret_cast<Vec<T, N> *>(pointer + i) = v; }
+
     DEVICE T atomic_add(std::int64_t i, T value) const { return atomicAdd(pointer + i, value); }
 };
 

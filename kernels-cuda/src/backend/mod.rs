@@ -3,10 +3,10 @@
 mod conv;
 mod copy;
 mod elementwise;
+pub(crate) mod gemm;
 mod index;
 mod lines;
 mod loss;
-mod matmul;
 mod names;
 mod norm;
 mod optim;
@@ -124,10 +124,10 @@ impl Backend for Cuda {
         index::nonzero(self.0, x)
     }
     fn matmul(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-        matmul::matmul(self.0, a, b)
+        gemm::matmul(self.0, a, b)
     }
     fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        matmul::linear(self.0, x, weight, bias)
+        gemm::linear(self.0, x, weight, bias)
     }
     fn conv(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Result<Tensor> {
         conv::conv(self.0, x, weight, bias, conv)

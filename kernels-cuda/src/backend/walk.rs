@@ -27,6 +27,12 @@ impl Divisor {
             ((1u64 << 32) * ((1u64 << shift) - u64::from(divisor)) / u64::from(divisor) + 1) as u32;
         Divisor { divisor, multiplier, shift }
     }
+
+    /// What it divides by.
+    #[cfg(test)]
+    pub(crate) fn get(self) -> usize {
+        self.divisor as usize
+    }
 }
 
 /// `N` operands of one shape: `Walk` of `cuda/walk.h`. Dims are innermost first, strides count elements.

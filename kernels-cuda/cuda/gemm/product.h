@@ -1,0 +1,98 @@
+// What a matrix product is made of, and which part of it a block computes: the structures of src/backend/gemm/product.rs.
+//
+//   Y[z, i, j] = Σ over k of A[z, i, k] B[z, k, j] (+ bias)
+//
+// Launch: a block for each tile of the result, of each part of k, of each matrix z. With several parts of k each block writes its sums
+// to `partial`, [z, part, i, j], and sum_parts_T adds them in the order of the parts: results do not depend on who is done first.
+#pragma once
+
+#include "operand.h"
+
+// Where results go, and the bias that is added to them.
+struct Output {
+    Divisor rows, columns; // m and n
+    u32 with_bias;
+    u32 vector; // whether runs of 16 bytes along a row are whole and aligned
+    Axis row, column;
+    i64 bias_row, bias_column; // strides
+    Walk<4> batch;             // over z: of y, a, b and bias
+
+    DEVICE u32 m() const { return rows.divisor; }
+    DEVICE u32 n() const { return columns.divisor; }
+};
+
+// The order of tiles: down a group of a few rows of tiles, then the next column of them, so that blocks that run at one time share
+// what they read in the L2 cache.
+struct Tiles {
+    Divisor all;    // tiles of a matrix
+    Divisor group;  // tiles of a group
+    Divisor height; // rows of tiles of a group
+    Divisor rest;   // those of the last one
+    u32 down;       // rows of tiles
+};
+
+template <class A, class B> struct Product {
+    u32 k;
+    u32 depth; // of k that a block sums
+    u32 first; // matrix
+    Divisor parts;
+    Tiles tiles;
+    u32 unused;
+    A a;
+    B b;
+    Output out;
+};
+
+// A block's part of a product.
+struct Task {
+    u32 row, column;  // tile
+    u32 from, to;     // of k
+    u32 part, matrix; // which
+    i64 at[4];        // where the matrices begin: y, a, b, bias
+
+    template <class P> DEVICE explicit Task(const P &p) {
+        u32 i = block_x();
+        const u32 rest = p.tiles.all.quotient(i), tile = i - rest * p.tiles.all.divisor;
+        const u32 z = p.parts.quotient(rest);
+        part = rest - z * p.parts.divisor;
+        matrix = p.first + z;
+        from = part * p.depth;
+        to = p.k - from < p.depth ? p.k : from + p.depth;
+        const u32 group = p.tiles.group.quotient(tile), inside = tile - group * p.tiles.group.divisor;
+        const Divisor &height = (group + 1) * p.tiles.height.divisor > p.tiles.down ? p.tiles.rest : p.tiles.height;
+        column = height.quotient(inside);
+        row = group * p.tiles.height.divisor + inside - column * height.divisor;
+        p.out.batch.offsets(matrix, at);
+    }
+
+    // Where a block's row of partial sums begins.
+    template <class P> DEVICE i64 partial_row(const P &p, u32 i) const {
+        return ((i64(matrix) * p.parts.divisor + part) * p.out.m() + i) * p.out.n();
+    }
+};
+
+// Stores V sums of row i from column j on, as results or as partial sums; columns beyond the last are left out.
+template <int V, class T, class S, class P>
+DEVICE void store_run(const P &p, const Task &task, Global<T> y, Global<S> partial, Global<const T> bias, u32 i, u32 j, const S (&sums)[V]) {
+    const Output &out = p.out;
+    if (i >= out.m()) return;
+    if (p.parts.divisor > 1) {
+        const i64 at = task.partial_row(p, i) + j;
+        UNROLL for (int v = 0; v < V; v++)
+            if (j + v < out.n()) partial[at + v] = sums[v];
+        return;
+    }
+    const i64 row = task.at[0] + out.row.offset(i);
+    Vec<T, V> r;
+    UNROLL for (int v = 0; v < V; v++) {
+        S sum = sums[v];
+        if (out.with_bias && j + v < out.n()) sum += widen(bias[task.at[3] + i * out.bias_row + (j + v) * out.bias_column]);
+        r[v] = narrow<T>(sum);
+    }
+    if (out.vector) { // j is a multiple of V, and so is the number of columns
+        if (j < out.n()) y.template store_vector<V>(row + out.column.offset(j), r);
+        return;
+    }
+    UNROLL for (int v = 0; v < V; v++)
+        if (j + v < out.n()) y[row + out.column.offset(j + v)] = r[v];
+}

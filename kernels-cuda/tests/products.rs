@@ -1,0 +1,116 @@
+//! Matrix products on the emulated GPU, beyond the contract suite: exact sums of small integers in every view and tile.
+//!
+//! Integers are multiplied by the naive kernel, which makes it the oracle of the others.
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+
+mod emulated_gpu;
+
+use emulated_gpu::on_emulated_gpu;
+use tensor::{DType, Device, Result, Tensor};
+
+/// Small integers, so that sums are exact in whatever order and type.
+fn integers(shape: &[usize], seed: usize, gpu: &Device) -> Result<Tensor> {
+    let n: usize = shape.iter().product();
+    let values: Vec<i32> = (0..n).map(|i| ((i * 7 + seed * 3 + i / 11) % 5) as i32 - 2).collect();
+    Tensor::from_vec(values, shape, gpu)
+}
+
+/// The product of integers, which must be that of the CPU, and that of each float type, which must be the same.
+fn compare(a: &Tensor, b: &Tensor, floats: &[DType]) -> Result<()> {
+    let cpu = Device::cpu();
+    let expected = a.to_device(&cpu)?.matmul(&b.to_device(&cpu)?)?.to_vec::<i32>()?;
+    assert_eq!(a.matmul(b)?.to_vec::<i32>()?, expected, "{a:?} {b:?}");
+    for &dtype in floats {
+        // Conversions keep no views: they are made of the tensor below, and viewed again.
+        let y = a.to_dtype(dtype)?.matmul(&b.to_dtype(dtype)?)?;
+        assert_eq!(y.to_dtype(DType::I32)?.to_vec::<i32>()?, expected, "{dtype} {:?} {:?}", a.shape(), b.shape());
+    }
+    Ok(())
+}
+
+const FLOATS: [DType; 4] = [DType::F32, DType::F64, DType::F16, DType::BF16];
+
+#[test]
+fn products_of_views_are_products_of_integers() {
+    fn check(gpu: &Device) -> Result<()> {
+        for dtype in [DType::I32].into_iter().chain(FLOATS) {
+            let x = integers(&[3, 4, 9, 16], 1, gpu)?.to_dtype(dtype)?;
+            let y = integers(&[3, 4, 16, 24], 2, gpu)?.to_dtype(dtype)?;
+            let cases = [
+                (x.clone(), y.clone()),
+                (x.transpose(0, 1)?, y.transpose(0, 1)?),
+                (x.narrow(1, 1, 2)?, y.narrow(1, 1, 2)?),
+                (x.narrow(3, 3, 11)?, y.narrow(2, 4, 11)?),
+                (x.narrow(3, 8, 8)?, y.narrow(2, 8, 8)?.narrow(3, 8, 16)?),
+                (x.flip([0, 3])?, y.flip([1, 2])?),
+                (x.select(0, 0)?.unsqueeze(0)?.broadcast_to([3, 4, 9, 16])?, y.clone()),
+                (x.clone(), y.narrow(0, 1, 1)?.narrow(1, 2, 1)?.broadcast_to([3, 4, 16, 24])?),
+                (x.narrow(2, 4, 1)?, y.narrow(3, 5, 1)?),
+                (x.narrow(0, 0, 0)?, y.narrow(0, 0, 0)?),
+                (x.narrow(3, 0, 0)?, y.narrow(2, 0, 0)?),
+            ];
+            let cpu = Device::cpu();
+            for (a, b) in cases {
+                let of_integers = |t: &Tensor| t.to_device(&cpu)?.to_dtype(DType::I32);
+                let expected = of_integers(&a)?.matmul(&of_integers(&b)?)?.to_vec::<i32>()?;
+                let got = a.matmul(&b)?.to_dtype(DType::I32)?.to_vec::<i32>()?;
+                assert_eq!(got, expected, "{dtype} {:?} {:?}", a.layout(), b.layout());
+            }
+        }
+        Ok(())
+    }
+    on_emulated_gpu(|gpu| check(gpu).unwrap());
+}
+
+#[test]
+fn every_tile_and_every_tail_gives_the_same_sums() {
+    fn check(gpu: &Device) -> Result<()> {
+        for [m, k, n] in [[1, 1, 1], [65, 17, 63], [130, 40, 140], [8, 72, 264]] {
+            compare(&integers(&[m, k], 3, gpu)?, &integers(&[k, n], 4, gpu)?, &FLOATS)?;
+            let turned = integers(&[n, k], 5, gpu)?;
+            compare(&integers(&[m, k], 6, gpu)?, &turned.t()?, &[DType::F32])?;
+        }
+        Ok(())
+    }
+    on_emulated_gpu(|gpu| check(gpu).unwrap());
+}
+
+#[test]
+fn long_sums_are_cut_into_parts_and_come_out_the_same_each_time() {
+    fn check(gpu: &Device) -> Result<()> {
+        for (m, k, n) in [(3, 6000, 5), (16, 4096, 24)] {
+            compare(&integers(&[2, m, k], 7, gpu)?, &integers(&[2, k, n], 8, gpu)?, &[DType::F32, DType::F64, DType::BF16])?;
+            let x = Tensor::from_vec((0..m * k).map(|i| (i as f32 * 0.37).sin()).collect::<Vec<_>>(), [m, k], gpu)?;
+            let y = Tensor::from_vec((0..k * n).map(|i| (i as f32 * 0.11).cos()).collect::<Vec<_>>(), [k, n], gpu)?;
+            let first = x.matmul(&y)?.to_vec::<f32>()?;
+            assert_eq!(x.matmul(&y)?.to_vec::<f32>()?, first);
+        }
+        Ok(())
+    }
+    on_emulated_gpu(|gpu| check(gpu).unwrap());
+}
+
+#[test]
+fn a_linear_layer_adds_its_bias_to_every_row() {
+    fn check(gpu: &Device) -> Result<()> {
+        for dtype in FLOATS {
+            let x = integers(&[2, 3, 5], 1, gpu)?.to_dtype(dtype)?;
+            let (w, b) = (integers(&[7, 5], 2, gpu)?.to_dtype(dtype)?, integers(&[7], 3, gpu)?.to_dtype(dtype)?);
+            let plain = x.matmul(&w.t()?.broadcast_to([2, 5, 7])?)?;
+            let backend = gpu.backend();
+            for (bias, expected) in [(None, plain.clone()), (Some(&b), plain.add(&b)?)] {
+                let y = backend.linear(&x, &w, bias)?;
+                assert_eq!((y.dims(), y.to_dtype(DType::F64)?.to_vec::<f64>()?), (&[2, 3, 7][..], expected.to_dtype(DType::F64)?.to_vec::<f64>()?));
+            }
+            // A view of the rows, a bias that is one number, and a layer without inputs.
+            let (turned, one) = (x.transpose(0, 1)?, b.narrow(0, 0, 1)?.broadcast_to([7])?);
+            let y = backend.linear(&turned, &w, Some(&one))?;
+            let expected = plain.transpose(0, 1)?.add(&one)?;
+            assert_eq!(y.to_dtype(DType::F64)?.to_vec::<f64>()?, expected.to_dtype(DType::F64)?.to_vec::<f64>()?);
+            let none = backend.linear(&x.narrow(2, 0, 0)?, &w.narrow(1, 0, 0)?, Some(&b))?;
+            assert_eq!(none.to_dtype(DType::F64)?.to_vec::<f64>()?, b.broadcast_to([2, 3, 7])?.to_dtype(DType::F64)?.to_vec::<f64>()?);
+        }
+        Ok(())
+    }
+    on_emulated_gpu(|gpu| check(gpu).unwrap());
+}

@@ -97,7 +97,13 @@ fn product(
         rows: countable(op, m)?,
         columns: countable(op, n)?,
         with_bias: u32::from(bias.is_some()),
-        vector: u32::from(runs_fit(&[(n, 1)], &[&[(m, n as isize)], &beside(0)], y.at().0, lanes, dtype.size())),
+        vector: u32::from(runs_fit(
+            &[(n, 1)],
+            &[&[(m, n as isize)], &beside(0)],
+            y.at().0,
+            lanes,
+            dtype.size(),
+        )),
         row: Axis::new(&[(m, n as isize)]),
         column: Axis::new(&[(n, 1)]),
         bias_row: 0,
@@ -145,6 +151,7 @@ fn naive(gpu: &'static Gpu, op: &'static str, work: &Work<Strided, Strided>) -> 
     let count = extent.m.saturating_mul(extent.n).saturating_mul(extent.matrices);
     countable(op, count)?;
     let one = Plan { tile: plan::F32[0], parts: 1, depth: extent.k };
-    let (kernel, launch) = (format!("gemm_naive_{}", short(dtype)), Launch::new(count.div_ceil(256) as u32, 256));
+    let (kernel, launch) =
+        (format!("gemm_naive_{}", short(dtype)), Launch::new(count.div_ceil(256) as u32, 256));
     Ok(launch::gemm_naive(gpu, &kernel, launch, work.product(&one, 0), count as u32, y, a, b, bias)?)
 }

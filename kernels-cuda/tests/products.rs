@@ -23,7 +23,13 @@ fn compare(a: &Tensor, b: &Tensor, floats: &[DType]) -> Result<()> {
     for &dtype in floats {
         // Conversions keep no views: they are made of the tensor below, and viewed again.
         let y = a.to_dtype(dtype)?.matmul(&b.to_dtype(dtype)?)?;
-        assert_eq!(y.to_dtype(DType::I32)?.to_vec::<i32>()?, expected, "{dtype} {:?} {:?}", a.shape(), b.shape());
+        assert_eq!(
+            y.to_dtype(DType::I32)?.to_vec::<i32>()?,
+            expected,
+            "{dtype} {:?} {:?}",
+            a.shape(),
+            b.shape()
+        );
     }
     Ok(())
 }
@@ -79,9 +85,21 @@ fn every_tile_and_every_tail_gives_the_same_sums() {
 fn long_sums_are_cut_into_parts_and_come_out_the_same_each_time() {
     fn check(gpu: &Device) -> Result<()> {
         for (m, k, n) in [(3, 6000, 5), (16, 4096, 24)] {
-            compare(&integers(&[2, m, k], 7, gpu)?, &integers(&[2, k, n], 8, gpu)?, &[DType::F32, DType::F64, DType::BF16])?;
-            let x = Tensor::from_vec((0..m * k).map(|i| (i as f32 * 0.37).sin()).collect::<Vec<_>>(), [m, k], gpu)?;
-            let y = Tensor::from_vec((0..k * n).map(|i| (i as f32 * 0.11).cos()).collect::<Vec<_>>(), [k, n], gpu)?;
+            compare(
+                &integers(&[2, m, k], 7, gpu)?,
+                &integers(&[2, k, n], 8, gpu)?,
+                &[DType::F32, DType::F64, DType::BF16],
+            )?;
+            let x = Tensor::from_vec(
+                (0..m * k).map(|i| (i as f32 * 0.37).sin()).collect::<Vec<_>>(),
+                [m, k],
+                gpu,
+            )?;
+            let y = Tensor::from_vec(
+                (0..k * n).map(|i| (i as f32 * 0.11).cos()).collect::<Vec<_>>(),
+                [k, n],
+                gpu,
+            )?;
             let first = x.matmul(&y)?.to_vec::<f32>()?;
             assert_eq!(x.matmul(&y)?.to_vec::<f32>()?, first);
         }
@@ -95,20 +113,30 @@ fn a_linear_layer_adds_its_bias_to_every_row() {
     fn check(gpu: &Device) -> Result<()> {
         for dtype in FLOATS {
             let x = integers(&[2, 3, 5], 1, gpu)?.to_dtype(dtype)?;
-            let (w, b) = (integers(&[7, 5], 2, gpu)?.to_dtype(dtype)?, integers(&[7], 3, gpu)?.to_dtype(dtype)?);
+            let (w, b) =
+                (integers(&[7, 5], 2, gpu)?.to_dtype(dtype)?, integers(&[7], 3, gpu)?.to_dtype(dtype)?);
             let plain = x.matmul(&w.t()?.broadcast_to([2, 5, 7])?)?;
             let backend = gpu.backend();
             for (bias, expected) in [(None, plain.clone()), (Some(&b), plain.add(&b)?)] {
                 let y = backend.linear(&x, &w, bias)?;
-                assert_eq!((y.dims(), y.to_dtype(DType::F64)?.to_vec::<f64>()?), (&[2, 3, 7][..], expected.to_dtype(DType::F64)?.to_vec::<f64>()?));
+                assert_eq!(
+                    (y.dims(), y.to_dtype(DType::F64)?.to_vec::<f64>()?),
+                    (&[2, 3, 7][..], expected.to_dtype(DType::F64)?.to_vec::<f64>()?)
+                );
             }
             // A view of the rows, a bias that is one number, and a layer without inputs.
             let (turned, one) = (x.transpose(0, 1)?, b.narrow(0, 0, 1)?.broadcast_to([7])?);
             let y = backend.linear(&turned, &w, Some(&one))?;
             let expected = plain.transpose(0, 1)?.add(&one)?;
-            assert_eq!(y.to_dtype(DType::F64)?.to_vec::<f64>()?, expected.to_dtype(DType::F64)?.to_vec::<f64>()?);
+            assert_eq!(
+                y.to_dtype(DType::F64)?.to_vec::<f64>()?,
+                expected.to_dtype(DType::F64)?.to_vec::<f64>()?
+            );
             let none = backend.linear(&x.narrow(2, 0, 0)?, &w.narrow(1, 0, 0)?, Some(&b))?;
-            assert_eq!(none.to_dtype(DType::F64)?.to_vec::<f64>()?, b.broadcast_to([2, 3, 7])?.to_dtype(DType::F64)?.to_vec::<f64>()?);
+            assert_eq!(
+                none.to_dtype(DType::F64)?.to_vec::<f64>()?,
+                b.broadcast_to([2, 3, 7])?.to_dtype(DType::F64)?.to_vec::<f64>()?
+            );
         }
         Ok(())
     }

@@ -29,7 +29,8 @@ pub(crate) const F32: [Tile; 2] = [simt("128x128", 128, 128.0, 0.9), simt("64x64
 pub(crate) const F64: [Tile; 1] = [simt("64x64", 64, 64.0, 0.8)];
 
 /// Of `f16` and `bf16` on tensor cores: 1024 multiply-adds a cycle by the instructions that all of them have.
-pub(crate) const HALF: [Tile; 2] = [tensor_cores("128x128", 128, 256, 0.9), tensor_cores("64x64", 64, 128, 0.6)];
+pub(crate) const HALF: [Tile; 2] =
+    [tensor_cores("128x128", 128, 256, 0.9), tensor_cores("64x64", 64, 128, 0.6)];
 
 const fn tensor_cores(name: &'static str, side: usize, threads: u32, efficiency: f64) -> Tile {
     // Four stages of both operands, of two bytes an element.

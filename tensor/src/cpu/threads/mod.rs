@@ -2,18 +2,26 @@
 //!
 //! A training step has hundreds of parallel regions, many of a few microseconds, and waking a sleeping thread costs tens of
 //! them. So idle workers spin for a moment before they sleep, and the caller works too and never waits for a worker that has
-//! not started: on a busy machine a region costs at most what it costs serially.
+//! not started: on a busy machine a region costs at most what it costs serially. Steps that depend on each other share one
+//! region: [`phases`].
+//!
+//! On two cores of a Zen 4 server, virtual ones, two empty tasks take 0.1 to 0.3 us when the worker spins and 9 to 15 us when it
+//! sleeps, nearly all of which is the system's call to wake it; two tasks of 5 us take 6.5 us, and as a phase of a longer region
+//! 5.7 us.
 //!
 //! Invariant: no result depends on the number of threads. Which thread runs a task is left to chance; what a task computes
 //! follows from its index alone, and values of several tasks are combined in the order of their indices.
 
+mod phases;
 mod pool;
 mod shared;
 #[cfg(test)]
 mod tests;
 
+pub use phases::phases;
 pub use shared::{SharedMut, parallel_chunks_mut};
 
+use pool::{Padded, Work};
 use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -31,11 +39,39 @@ pub const MAX_THREADS: usize = 1024;
 pub fn parallel_for(tasks: usize, f: impl Fn(usize) + Sync) {
     if tasks > 1 {
         let threads = num_threads().min(tasks);
-        if threads > 1 && pool::run(tasks, threads, &|range| range.for_each(&f)) {
+        if threads > 1 && pool::run(threads, &Chunks { tasks, f: &f, next: Padded(AtomicUsize::new(0)) }) {
             return;
         }
     }
     (0..tasks).for_each(f);
+}
+
+/// Chunks per thread: enough that a thread which comes late or is slow leaves its share to others.
+const CHUNKS_PER_THREAD: usize = 8;
+
+/// Tasks in any order, claimed a chunk at a time.
+struct Chunks<'a, F> {
+    tasks: usize,
+    f: &'a F,
+    /// The first task that nobody has claimed.
+    next: Padded<AtomicUsize>,
+}
+
+impl<F: Fn(usize) + Sync> Work for Chunks<'_, F> {
+    fn work(&self, _worker: usize, workers: usize) {
+        let chunk = (self.tasks / (workers * CHUNKS_PER_THREAD)).max(1);
+        loop {
+            let start = self.next.0.fetch_add(chunk, Relaxed);
+            if start >= self.tasks {
+                break;
+            }
+            (start..self.tasks.min(start + chunk)).for_each(self.f);
+        }
+    }
+
+    fn stop(&self) {
+        self.next.0.store(self.tasks, Relaxed);
+    }
 }
 
 /// How many threads [`parallel_for`] uses when called here and now: 1 inside a task.

@@ -2,43 +2,51 @@
 //!
 //! One word, [`Pool::state`], holds `epoch << 32 | tickets << 16 | active`. The caller opens a region by storing a new epoch
 //! with as many tickets as workers may join. A worker joins by taking a ticket, which counts it as active in the same step; it
-//! then claims chunks of tasks by `fetch_add` until none is left, and stops being active. When the caller finds no task left it
-//! removes the tickets that remain and waits until no worker is active. So the job, which lies on the caller's stack, is
+//! then works until nothing is left to claim, and stops being active. When the caller finds nothing left it removes the
+//! tickets that remain and waits until no worker is active. So the job, which lies on the caller's stack, is
 //! reachable only between opening and the last worker's leaving, and a worker that wakes late is not waited for.
 
 use super::cores;
 use std::any::Any;
 use std::cell::Cell;
 use std::hint::spin_loop;
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long an idle worker spins before it sleeps: the gap between two regions of one training step is usually shorter.
-const SPIN: Duration = Duration::from_micros(50);
-
-/// Chunks per thread: enough that a thread which comes late or is slow leaves its share to others.
-const CHUNKS_PER_THREAD: usize = 8;
+/// How long an idle worker spins before it sleeps: the gap between two regions of one training step is usually shorter, and waking
+/// a worker costs its caller about a tenth of this.
+const SPIN: Duration = Duration::from_micros(200);
 
 const TICKET: u64 = 1 << 16;
 const TICKETS: u64 = 0xffff << 16;
 const ACTIVE: u64 = 0xffff;
 
-/// Runs `body` over chunks that cover `0..tasks` on at most `threads` threads.
+/// What the threads of a region do.
+pub(super) trait Work: Sync {
+    /// Does what is left to do, together with the other threads; this is thread `worker` of at most `workers`.
+    ///
+    /// Returns when nothing is left to claim. Any of the threads may come late or never.
+    fn work(&self, worker: usize, workers: usize);
+
+    /// Gives up what nobody has begun: a task has panicked, and its thread will not come back.
+    fn stop(&self);
+}
+
+/// Does the work on at most `threads` threads, this one among them.
 ///
-/// False, with nothing run, when the pool is another thread's or there is no worker to share with.
-pub(super) fn run(tasks: usize, threads: usize, body: &(dyn Fn(Range<usize>) + Sync)) -> bool {
+/// False, with nothing done, when the pool is another thread's or there is no worker to share with.
+pub(super) fn run(threads: usize, work: &dyn Work) -> bool {
     let Some(region) = Region::enter() else { return false };
     let pool = Pool::with_workers(threads - 1);
     let helpers = pool.workers.load(Relaxed).min(threads - 1);
     if helpers == 0 {
         return false;
     }
-    let chunk = (tasks / ((helpers + 1) * CHUNKS_PER_THREAD)).max(1);
-    let job = Job { body, tasks, chunk, next: Padded(AtomicUsize::new(0)), panic: Mutex::new(None) };
+    let job =
+        Job { work, workers: helpers + 1, joined: Padded(AtomicUsize::new(0)), panic: Mutex::new(None) };
     pool.open(&job, helpers as u64);
     job.work();
     pool.close(region.forks);
@@ -67,6 +75,11 @@ static POOL: AtomicPtr<Pool> = AtomicPtr::new(ptr::null_mut());
 /// How many times this process is a fork of the one that loaded the program.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
+/// See [`Patience`].
+pub(super) fn forks() -> u32 {
+    FORKS.load(Relaxed)
+}
+
 /// The right to use the pool, given to one thread at a time.
 struct Region {
     forks: u32,
@@ -77,7 +90,7 @@ impl Region {
         if BUSY.load(Relaxed) || BUSY.swap(true, Acquire) {
             return None;
         }
-        Some(Region { forks: FORKS.load(Relaxed) })
+        Some(Region { forks: forks() })
     }
 }
 
@@ -91,31 +104,48 @@ impl Drop for Region {
 
 /// A value alone on its cache lines: two, because processors fetch lines in pairs.
 #[repr(align(128))]
-struct Padded<T>(T);
+pub(super) struct Padded<T>(pub(super) T);
+
+/// Waits for other threads of a region a moment at a time: spinning first, then leaving the core to whoever wants it.
+pub(super) struct Patience {
+    forks: u32,
+    spins: u32,
+}
+
+impl Patience {
+    /// In the process that [`forks`] told this number.
+    pub(super) fn since(forks: u32) -> Self {
+        Self { forks, spins: 0 }
+    }
+
+    /// # Panics
+    /// In the child if a task forked: there the other threads, and what they had claimed, do not exist.
+    pub(super) fn wait(&mut self) {
+        assert!(
+            FORKS.load(Relaxed) == self.forks,
+            "the process was forked inside a task of a parallel region"
+        );
+        self.spins = self.spins.saturating_add(1);
+        if self.spins < 1000 { spin_loop() } else { std::thread::yield_now() }
+    }
+}
 
 /// One region's work.
 struct Job<'a> {
-    body: &'a (dyn Fn(Range<usize>) + Sync),
-    tasks: usize,
-    chunk: usize,
-    /// The first task that nobody has claimed.
-    next: Padded<AtomicUsize>,
+    work: &'a dyn Work,
+    workers: usize,
+    /// The threads that have begun.
+    joined: Padded<AtomicUsize>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 impl Job<'_> {
-    /// Claims and runs chunks until none is left; a panic ends the region's supply and is kept for the caller.
+    /// Works; a panic ends the region's supply and is kept for the caller.
     fn work(&self) {
         let outer = INSIDE.replace(true);
-        let run = || loop {
-            let start = self.next.0.fetch_add(self.chunk, Relaxed);
-            if start >= self.tasks {
-                break;
-            }
-            (self.body)(start..self.tasks.min(start + self.chunk));
-        };
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
-            self.next.0.store(self.tasks, Relaxed);
+        let worker = self.joined.0.fetch_add(1, Relaxed);
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.work.work(worker, self.workers))) {
+            self.work.stop();
             let mut first = lock(&self.panic);
             match *first {
                 None => *first = Some(payload),
@@ -186,12 +216,9 @@ impl Pool {
     /// Takes back the tickets nobody used and waits for the workers that used theirs.
     fn close(&self, forks: u32) {
         self.state.0.fetch_and(!TICKETS, AcqRel);
-        let mut spins = 0u32;
+        let mut patience = Patience::since(forks);
         while self.state.0.load(Acquire) & ACTIVE != 0 {
-            // A task forked: in the child the other workers, and what they had claimed, do not exist.
-            assert!(FORKS.load(Relaxed) == forks, "parallel_for: the process was forked inside a task");
-            spins += 1;
-            if spins < 1000 { spin_loop() } else { std::thread::yield_now() }
+            patience.wait();
         }
     }
 

@@ -229,4 +229,10 @@ fn measure_the_cost_of_a_region() {
         let busy = median(gap, &|| parallel_for(2, work));
         println!("gap {gap:?}: serial {one} ns, 2 empty tasks {empty} ns, 2 tasks of 5 us {busy} ns");
     }
+    let start = Instant::now();
+    phases(10_000, |_| 8, |_, i| _ = std::hint::black_box(i));
+    println!("a phase of 8 empty tasks: {} ns", start.elapsed().as_nanos() / 10_000);
+    let start = Instant::now();
+    phases(1000, |_| 2, |_, i| work(i));
+    println!("a phase of 2 tasks of 5 us: {} ns", start.elapsed().as_nanos() / 1000);
 }

@@ -19,6 +19,7 @@ use super::epilogue::{Beta, Epilogue};
 use super::kernel::Kernels;
 use super::matrix::Target;
 use super::packed::{self, Panels, Side};
+use super::part;
 use super::plan::{self, Split};
 use super::scalar::GemmElement;
 use super::scratch::Scratch;
@@ -53,7 +54,7 @@ pub(super) fn run<T: GemmElement>(kernels: &'static Kernels<T::Acc>, problem: Pr
     }
     let (m, n, steps) = (problem.m, problem.n, problem.a.steps());
     assert_eq!(problem.b.steps(), steps, "the operands of a product have sums of one length");
-    if m == 0 || n == 0 {
+    if m == 0 || n == 0 || part::run(&problem) {
         return;
     }
     let split = plan::split(m, n);
@@ -209,6 +210,7 @@ unsafe fn block_product<S: Copy>(
                 b_step: nr as isize,
                 c: c.wrapping_offset(i as isize * c_row + j as isize),
                 c_row,
+                next: b[j * k..].as_ptr(),
                 last: width - (vectors - 1) * lanes,
                 add,
             };

@@ -2,7 +2,7 @@
 
 use super::amx::Tiles;
 use super::bytes::Pair;
-use super::tile::{self, AxpyFn, DotFn, Tile, TileFn};
+use super::tile::{self, Tile, TileFn};
 use super::vector::{Lanes, Vector};
 use crate::cpu::isa::Isa;
 
@@ -22,10 +22,6 @@ pub struct Kernels<S: 'static> {
     pub(super) packed: &'static [&'static [TileFn<S>]],
     /// Kernels on the operands in place, likewise.
     pub(super) direct: &'static [&'static [TileFn<S>]],
-    /// [`tile::dot`].
-    pub(super) dot: DotFn<S>,
-    /// [`tile::axpy`] with one row and with four.
-    pub(super) axpy: [AxpyFn<S>; 2],
     /// The matrix tiles beside these kernels.
     pub(super) tiles: Option<Tiles>,
 }
@@ -61,18 +57,6 @@ macro_rules! kernels {
                 unsafe { tile::direct::<$vector, R, N>(t) }
             }
 
-            $(#[$feature])?
-            unsafe fn dot(k: usize, x: *const $elem, y: *const $elem) -> $elem {
-                // SAFETY: the contract is the same, and this function has the features.
-                unsafe { tile::dot::<$vector>(k, x, y) }
-            }
-
-            $(#[$feature])?
-            unsafe fn axpy<const R: usize>(n: usize, x: *const $elem, rows: *const $elem, row: isize, y: *mut $elem) {
-                // SAFETY: the contract is the same, and this function has the features.
-                unsafe { tile::axpy::<$vector, R>(n, x, rows, row, y) }
-            }
-
             Kernels {
                 isa: $isa,
                 mr: $mr,
@@ -81,8 +65,6 @@ macro_rules! kernels {
                 kc: $kc,
                 packed: by_rows!(packed, $rows, $vectors),
                 direct: by_rows!(direct, $rows, $vectors),
-                dot,
-                axpy: [axpy::<1>, axpy::<4>],
                 tiles: None,
             }
         };

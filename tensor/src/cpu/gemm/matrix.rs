@@ -157,6 +157,16 @@ impl<'a, T> MatMut<'a, T> {
         }
     }
 
+    /// The rows of a matrix that others write beside it, each `stride` after the one before.
+    ///
+    /// # Safety
+    /// For the lifetime `'a`, nobody else reaches `rows` times `cols` elements, those of a row contiguous from
+    /// `start + row · stride` on.
+    pub(in crate::cpu) unsafe fn beside(start: *mut T, rows: usize, cols: usize, stride: usize) -> Self {
+        assert!(cols <= stride || rows <= 1, "the rows of a matrix do not overlap");
+        Self { start, rows, cols, row_stride: stride as isize, col_stride: 1, data: PhantomData }
+    }
+
     /// A row-major matrix that fills `data`.
     pub fn row_major(data: &'a mut [T], rows: usize, cols: usize) -> Self {
         Self::new(data, 0, [rows, cols], [cols as isize, 1])

@@ -20,7 +20,6 @@ mod batch;
 mod bytes;
 mod driver;
 mod epilogue;
-mod gemv;
 mod kernel;
 mod matrix;
 #[cfg(test)]
@@ -31,11 +30,14 @@ mod pack_neon;
 #[cfg(target_arch = "x86_64")]
 mod pack_x86;
 mod packed;
+mod part;
 mod plan;
 mod scalar;
 mod scratch;
+mod skinny;
 mod small;
 mod source;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -55,6 +57,8 @@ pub use packed::{Packed, Side};
 pub use scalar::{GemmElement, Scalar};
 pub use source::{Block, Operand, PackSource};
 
+pub(in crate::cpu) use part::gemm_part;
+pub(in crate::cpu) use scratch::Scratch;
 pub(in crate::cpu) use vector::{Lanes, Vector};
 #[cfg(target_arch = "aarch64")]
 pub(in crate::cpu) use vector_neon::{F32x4, F64x2};
@@ -112,7 +116,7 @@ pub fn gemm_with<T: GemmElement>(
 /// Whether it pays to keep a packed right operand, `[k, n]`, for further products with `m` rows. With such an operand
 /// [`gemm_with`] gives the very bits that the product gives without.
 pub fn keeps_right<T: GemmElement>(m: usize, n: usize, k: usize) -> bool {
-    (2..=KEEP).contains(&m) && n > 1 && !(T::NATIVE && small::is_small(m, n, k))
+    m <= KEEP && !skinny::suits::<T>(m, n) && !(T::NATIVE && small::is_small(m, n, k))
 }
 
 /// The most rows for which packing the right operand is a good part of the work: about a twentieth.
@@ -154,8 +158,8 @@ fn matrix_product<T: GemmElement>(
     }
     if small::suits(a, b, &c) {
         small::run(kernels, a, b, c, beta, epilogue);
-    } else if a.rows() == 1 || b.cols() == 1 {
-        gemv::run(kernels, a, b, c, beta, epilogue);
+    } else if skinny::suits::<T>(a.rows(), b.cols()) {
+        skinny::run(kernels.isa, a, b, c, beta, epilogue);
     } else {
         let (m, n) = (a.rows(), b.cols());
         let (a, b) = (&Rows(*a), &Cols(*b));

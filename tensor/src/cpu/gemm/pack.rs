@@ -29,6 +29,14 @@ impl<T: GemmElement> PackSource<T::Acc> for Rows<'_, T> {
         pack(&self.0, block, panels);
     }
 
+    fn rows(&self) -> Option<MatRef<'_, T::Acc>> {
+        let matrix = &self.0;
+        let (dims, strides) = ([matrix.rows(), matrix.cols()], [matrix.row_stride(), 1]);
+        // `T` is `T::Acc`, so this is the same matrix.
+        (T::NATIVE && matrix.col_stride() == 1)
+            .then(|| MatRef::from_parts(matrix.at(0, 0).cast(), dims, strides))
+    }
+
     fn line(&self, line: usize) -> Option<&[T::Acc]> {
         in_place(&self.0, line)
     }

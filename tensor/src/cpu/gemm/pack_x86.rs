@@ -12,9 +12,9 @@ const SIDE: usize = 8;
 #[target_feature(enable = "avx2")]
 pub(super) unsafe fn transpose<const W: usize>(starts: [*const f32; W], panel: &mut [f32]) {
     let depth = panel.len() / W;
-    // A group that is not full stores a few elements too many, into the next step, which is written after it. So the last
-    // step is always left to the plain loop.
-    let blocks = depth.saturating_sub(1) / SIDE;
+    // A group that is not full stores a few elements too many, into the next step, which is written after it. So where there
+    // is one, the last step is left to the plain loop.
+    let blocks = if W.is_multiple_of(SIDE) { depth / SIDE } else { depth.saturating_sub(1) / SIDE };
     for p in (0..blocks * SIDE).step_by(SIDE) {
         for group in (0..W).step_by(SIDE) {
             let lines: [*const f32; SIDE] =

@@ -130,6 +130,11 @@ impl<S: Scalar> Packed<S> {
         self.kernels
     }
 
+    /// Whether products with it are done on matrix tiles, for whole operands only.
+    pub(in crate::cpu) fn is_for_tiles(&self) -> bool {
+        self.tiled.is_some()
+    }
+
     /// What tiles multiply, if they do.
     pub(super) fn tiled(&self) -> Option<&amx::Packed> {
         self.tiled.as_ref()

@@ -37,6 +37,21 @@ impl KBlocks {
     }
 }
 
+/// Cuts `m` rows into tiles of `mr`, where they need not be whole panels. What is left over at the end shares the rows of the last
+/// tile if it has few: a tile of one or two rows has too few sums to keep the multipliers busy.
+pub(super) fn tiles(m: usize, mr: usize) -> impl Iterator<Item = Range<usize>> {
+    let rest = m % mr;
+    let shared = m > mr && rest > 0 && rest <= mr / 2;
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let left = m - start;
+        let height = if shared && left == mr + rest { left.div_ceil(2) } else { left.min(mr) };
+        let tile = start..start + height;
+        start += height;
+        (height > 0).then_some(tile)
+    })
+}
+
 /// Which dimension of C is cut into strips, one task each. The operand on the other side is packed once and shared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Split {
@@ -96,4 +111,24 @@ pub(super) fn held(steps: usize, width: usize) -> usize {
 /// Rows of A whose block stays in the second-level cache while the columns pass.
 pub(super) fn row_block(depth: usize, mr: usize) -> usize {
     (48 * 1024 / depth.max(1) / mr).max(4) * mr
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_cover_the_rows_in_order_and_none_is_low_beside_another() {
+        for mr in [4, 6, 8] {
+            for m in 0..60 {
+                let tiles: Vec<_> = tiles(m, mr).collect();
+                assert_eq!(tiles.iter().cloned().flatten().collect::<Vec<_>>(), (0..m).collect::<Vec<_>>());
+                assert!(tiles.iter().all(|tile| (1..=mr).contains(&tile.len())));
+                assert!(
+                    m <= mr || tiles.iter().all(|tile| tile.len() >= mr / 2),
+                    "{m} rows in tiles of {mr}"
+                );
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::bytes::Pair;
 use super::kernel::Kernels;
+use super::stream::Streams;
 use crate::cpu::isa::Isa;
 use crate::cpu::simd::half::{Half, nearest_bf16};
 use half::{bf16, f16};
@@ -120,6 +121,9 @@ pub trait GemmElement: sealed::Sealed + bytemuck::Pod + Send + Sync {
     ///
     /// `wide` and `values` have the same length.
     fn narrow_slice(wide: &[Self::Acc], values: &mut [Self]);
+
+    /// The kernels that read matrices of this type in place, at an instruction level or the nearest below it that has some.
+    fn streams(isa: Isa) -> &'static Streams<Self>;
 }
 
 macro_rules! elements {
@@ -150,6 +154,10 @@ macro_rules! elements {
             #[inline(always)]
             fn narrow_slice(wide: &[$acc], values: &mut [Self]) {
                 elements!(@each wide values, narrow $(, $narrow_slice)?)
+            }
+
+            fn streams(isa: Isa) -> &'static Streams<Self> {
+                super::stream::tables::$t(isa)
             }
         }
     )*};

@@ -12,7 +12,7 @@ thread_local! {
 }
 
 /// A buffer of `len` elements of unspecified value, 64-byte aligned, that goes back to its thread's store when dropped.
-pub(super) struct Scratch<S> {
+pub(in crate::cpu) struct Scratch<S> {
     lines: Vec<Line>,
     len: usize,
     elements: std::marker::PhantomData<S>,
@@ -20,7 +20,7 @@ pub(super) struct Scratch<S> {
 
 impl<S: bytemuck::Pod> Scratch<S> {
     /// Takes the smallest of the thread's buffers that suffices, or grows the largest.
-    pub(super) fn new(len: usize) -> Self {
+    pub(in crate::cpu) fn new(len: usize) -> Self {
         let needed = (len * size_of::<S>()).div_ceil(size_of::<Line>());
         let mut lines = FREE.with_borrow_mut(|free| {
             let fitting = free.iter().enumerate().filter(|(_, lines)| lines.len() >= needed);
@@ -36,7 +36,7 @@ impl<S: bytemuck::Pod> Scratch<S> {
     }
 
     /// The elements.
-    pub(super) fn as_mut_slice(&mut self) -> &mut [S] {
+    pub(in crate::cpu) fn as_mut_slice(&mut self) -> &mut [S] {
         debug_assert!(self.len * size_of::<S>() <= self.lines.len() * size_of::<Line>());
         // SAFETY: the lines are initialised bytes, at least `len` elements of them (allocated so in `new`), and aligned
         // for any `S: Pod` of at most 64 bytes of alignment.
@@ -44,7 +44,7 @@ impl<S: bytemuck::Pod> Scratch<S> {
     }
 
     /// The elements.
-    pub(super) fn as_slice(&self) -> &[S] {
+    pub(in crate::cpu) fn as_slice(&self) -> &[S] {
         // SAFETY: as above.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
     }

@@ -4,6 +4,7 @@ use super::epilogue::{Beta, Epilogue};
 use super::kernel::Kernels;
 use super::matrix::{MatRef, Target};
 use super::pack::Cols;
+use super::plan;
 use super::scalar::GemmElement;
 use super::scratch::Scratch;
 use super::source::{Block, PackSource};
@@ -34,12 +35,15 @@ pub(super) fn run<T: GemmElement>(
     assert!(suits(a, b, &c), "a small product has contiguous rows in C");
     let (m, n, k) = (a.rows(), b.cols(), a.cols());
     let in_place = b.col_stride() == 1 || n == 1;
-    let mut scratch = Scratch::<T::Acc>::new(if in_place { 0 } else { n.next_multiple_of(kernels.nr) * k });
-    if !in_place {
+    let mut scratch;
+    let panels = if in_place {
+        &[][..]
+    } else {
+        scratch = Scratch::<T::Acc>::new(n.next_multiple_of(kernels.nr) * k);
         let block = Block { k: 0..k, lines: 0..n, width: kernels.nr, isa: kernels.isa };
         Cols(*b).pack(&block, scratch.as_mut_slice());
-    }
-    let panels = scratch.as_slice();
+        scratch.as_slice()
+    };
     for j in (0..n).step_by(kernels.nr) {
         let width = kernels.nr.min(n - j);
         let vectors = width.div_ceil(kernels.lanes);
@@ -48,23 +52,23 @@ pub(super) fn run<T: GemmElement>(
         } else {
             (panels[j * k..].as_ptr(), kernels.nr as isize)
         };
-        for i in (0..m).step_by(kernels.mr) {
-            let height = kernels.mr.min(m - i);
+        for rows in plan::tiles(m, kernels.mr) {
             let tile = Tile {
                 k,
-                a: a.at(i, 0).cast(),
+                a: a.at(rows.start, 0).cast(),
                 a_row: a.row_stride(),
                 a_step: a.col_stride(),
                 b,
                 b_step,
-                c: c.at(i, j).cast(),
+                c: c.at(rows.start, j).cast(),
                 c_row: c.row,
+                next: b,
                 last: width - (vectors - 1) * kernels.lanes,
                 add: beta == Beta::One,
             };
             // SAFETY: `T` is the kernels' type (`suits`). The tile lies inside the three matrices, or in panels of `k`
             // steps; B and C have contiguous rows; C belongs to the caller.
-            unsafe { kernels.direct[height - 1][vectors - 1](&tile) }
+            unsafe { kernels.direct[rows.len() - 1][vectors - 1](&tile) }
         }
     }
     if !epilogue.is_identity() {

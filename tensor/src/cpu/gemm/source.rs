@@ -54,6 +54,11 @@ pub trait PackSource<S>: Sync {
     /// for in any order, from several threads.
     fn pack(&self, block: &Block, panels: &mut [S]);
 
+    /// The lines as rows of a matrix with contiguous rows, if they lie in memory so.
+    fn rows(&self) -> Option<MatRef<'_, S>> {
+        None
+    }
+
     /// The values of a line, if lines lie in memory as they are. If one does, all do.
     fn line(&self, _line: usize) -> Option<&[S]> {
         None

@@ -8,7 +8,6 @@
 //!    ..
 //! ```
 
-use super::scalar::Scalar;
 use super::vector::Vector;
 
 /// One tile of work: `C[..R, ..n] = (add ? C : 0) + A · B` over `k` steps.
@@ -31,6 +30,8 @@ pub(super) struct Tile<S> {
     pub c_row: isize,
     /// Valid lanes of the last vector of each row: `1..=LANES`.
     pub last: usize,
+    /// What is wanted after this tile: kernels in place ask for two cache lines of it for every four steps.
+    pub next: *const S,
     /// Whether to add to C. If not, C is only written.
     pub add: bool,
 }
@@ -40,12 +41,6 @@ pub(super) struct Tile<S> {
 /// # Safety
 /// The instructions that it was compiled for must exist, and the pointers of the tile be valid for what the tile says.
 pub(super) type TileFn<S> = unsafe fn(&Tile<S>);
-
-/// [`dot`] for some vectors.
-pub(super) type DotFn<S> = unsafe fn(usize, *const S, *const S) -> S;
-
-/// [`axpy`] for some vectors and number of rows.
-pub(super) type AxpyFn<S> = unsafe fn(usize, *const S, *const S, isize, *mut S);
 
 /// N vectors of B; the last one partial if PARTIAL.
 #[inline(always)]
@@ -157,94 +152,37 @@ pub(super) unsafe fn direct<V: Vector, const R: usize, const N: usize>(t: &Tile<
     // SAFETY: the tile's strides lead to R values of A and N vectors of B (`last` lanes in the last) in each of `k` steps.
     unsafe {
         let mut acc = [[V::zero(); N]; R];
-        let (mut a, mut b) = (t.a, t.b);
         if t.last == V::LANES {
-            for _ in 0..t.k {
-                direct_step::<V, R, N, false>(&mut acc, a, t.a_row, b, 0);
-                (a, b) = (a.wrapping_offset(t.a_step), b.wrapping_offset(t.b_step));
-            }
+            direct_steps::<V, R, N, false>(&mut acc, t);
         } else {
-            for _ in 0..t.k {
-                direct_step::<V, R, N, true>(&mut acc, a, t.a_row, b, t.last);
-                (a, b) = (a.wrapping_offset(t.a_step), b.wrapping_offset(t.b_step));
-            }
+            direct_steps::<V, R, N, true>(&mut acc, t);
         }
         write(&acc, t);
     }
 }
 
-/// `Σ x[i] · y[i]` over `k` contiguous values, in four interleaved chains of vectors.
-///
-/// # Safety
-/// `x` and `y` hold `k` values; the instructions of `V` exist.
+/// All steps of a tile straight from the operands.
 #[inline(always)]
-pub(super) unsafe fn dot<V: Vector>(k: usize, x: *const V::Elem, y: *const V::Elem) -> V::Elem {
-    // SAFETY: every access is below `k`.
-    unsafe {
-        let mut acc = [V::zero(); 4];
-        let mut p = 0;
-        while p + 4 * V::LANES <= k {
-            for (j, sum) in acc.iter_mut().enumerate() {
-                let at = p + j * V::LANES;
-                *sum = V::load(x.add(at)).times_plus(V::load(y.add(at)), *sum);
-            }
-            p += 4 * V::LANES;
-        }
-        while p + V::LANES <= k {
-            acc[0] = V::load(x.add(p)).times_plus(V::load(y.add(p)), acc[0]);
-            p += V::LANES;
-        }
-        if p < k {
-            acc[1] = V::load_first(x.add(p), k - p).times_plus(V::load_first(y.add(p), k - p), acc[1]);
-        }
-        let sum = acc[0].plus(acc[1]).plus(acc[2].plus(acc[3]));
-        let mut lanes = [V::Elem::ZERO; 16];
-        debug_assert!(V::LANES <= 16);
-        sum.store(lanes.as_mut_ptr());
-        let mut width = V::LANES;
-        while width > 1 {
-            width /= 2;
-            for i in 0..width {
-                lanes[i] = lanes[i].plus(lanes[i + width]);
-            }
-        }
-        lanes[0]
-    }
-}
-
-/// `y[j] += x[0] · rows[0][j] + … + x[R - 1] · rows[R - 1][j]`, added in this order.
-///
-/// # Safety
-/// `y` and each of the R rows, `row` apart, hold `n` values, `x` holds R; the instructions of `V` exist.
-#[inline(always)]
-pub(super) unsafe fn axpy<V: Vector, const R: usize>(
-    n: usize,
-    x: *const V::Elem,
-    rows: *const V::Elem,
-    row: isize,
-    y: *mut V::Elem,
+unsafe fn direct_steps<V: Vector, const R: usize, const N: usize, const PARTIAL: bool>(
+    acc: &mut [[V; N]; R],
+    t: &Tile<V::Elem>,
 ) {
-    // SAFETY: every access is below `n` in one of the R rows.
+    // SAFETY: the tile's strides lead to R values of A and N vectors of B (`last` lanes in the last) in each of `k` steps; what is
+    // asked for ahead may be any address.
     unsafe {
-        let mut factors = [V::zero(); R];
-        for (i, factor) in factors.iter_mut().enumerate() {
-            *factor = V::splat(*x.add(i));
-        }
-        let mut j = 0;
-        while j + V::LANES <= n {
-            let mut sum = V::load(y.add(j));
-            for (i, factor) in factors.iter().enumerate() {
-                sum = factor.times_plus(V::load(rows.offset(i as isize * row).add(j)), sum);
+        let (mut a, mut b, mut next) = (t.a, t.b, t.next);
+        for _ in 0..t.k / 4 {
+            V::prefetch_far(next);
+            V::prefetch_far(next.wrapping_byte_add(64));
+            next = next.wrapping_byte_add(128);
+            for _ in 0..4 {
+                direct_step::<V, R, N, PARTIAL>(acc, a, t.a_row, b, t.last);
+                (a, b) = (a.wrapping_offset(t.a_step), b.wrapping_offset(t.b_step));
             }
-            sum.store(y.add(j));
-            j += V::LANES;
         }
-        if j < n {
-            let mut sum = V::load_first(y.add(j), n - j);
-            for (i, factor) in factors.iter().enumerate() {
-                sum = factor.times_plus(V::load_first(rows.offset(i as isize * row).add(j), n - j), sum);
-            }
-            sum.store_first(y.add(j), n - j);
+        for _ in 0..t.k % 4 {
+            direct_step::<V, R, N, PARTIAL>(acc, a, t.a_row, b, t.last);
+            (a, b) = (a.wrapping_offset(t.a_step), b.wrapping_offset(t.b_step));
         }
     }
 }

@@ -54,12 +54,23 @@ pub(in crate::cpu) trait Vector: Copy {
     /// Asks for the cache line at `p`, which may be any address, where the level can.
     #[inline(always)]
     fn prefetch(_p: *const Self::Elem) {}
+
+    /// Asks for the cache line at `p`, which may be any address, as far as the second-level cache, where the level can.
+    #[inline(always)]
+    fn prefetch_far(_p: *const Self::Elem) {}
 }
 
 /// `N` lanes as a plain array: what runs on a machine without a kernel of its own, and, with 16 lanes, the twin of the
 /// AVX-512 kernels in tests.
 #[derive(Clone, Copy)]
 pub(in crate::cpu) struct Lanes<S, const N: usize>([S; N]);
+
+impl<S, const N: usize> Lanes<S, N> {
+    #[inline(always)]
+    pub(super) fn from_lanes(lanes: [S; N]) -> Self {
+        Self(lanes)
+    }
+}
 
 impl<S: Scalar, const N: usize> Vector for Lanes<S, N> {
     type Elem = S;

@@ -1,6 +1,9 @@
 //! The vectors of Advanced SIMD, which every 64-bit Arm machine has.
 
+use super::scalar::GemmElement;
+use super::stream::Widen;
 use super::vector::Vector;
+use half::{bf16, f16};
 use std::arch::aarch64::*;
 
 macro_rules! vector {
@@ -133,4 +136,25 @@ vector! {
             vst1q_lane_f64::<0>(p, v);
         }
     }
+}
+
+/// Loads of a vector from numbers of its own or a narrower type.
+macro_rules! widen {
+    ($($vector:ident from $($t:ty),*;)*) => {$($(
+        impl Widen<$t> for $vector {
+            #[inline(always)]
+            unsafe fn widen(p: *const $t) -> Self {
+                // SAFETY: the caller vouches for `LANES` numbers, and the array has as many.
+                unsafe {
+                    let values = p.cast::<[$t; Self::LANES]>().read_unaligned().map(GemmElement::widen);
+                    Self::load(values.as_ptr())
+                }
+            }
+        }
+    )*)*};
+}
+
+widen! {
+    F32x4 from f32, bf16, f16;
+    F64x2 from f64;
 }

@@ -1,7 +1,9 @@
 //! The vectors of AVX2 and AVX-512.
 
 use super::bytes::Pair;
+use super::stream::Widen;
 use super::vector::Vector;
+use half::{bf16, f16};
 use std::arch::x86_64::*;
 
 /// Lane masks for AVX2: `n` ones followed by zeros start at `MASK[8 - n]`.
@@ -79,6 +81,12 @@ macro_rules! vector {
             fn prefetch(p: *const $elem) {
                 // SAFETY: every x86-64 has the instruction, which reads nothing that the program could see.
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+            }
+
+            #[inline(always)]
+            fn prefetch_far(p: *const $elem) {
+                // SAFETY: as above.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
             }
         }
     };
@@ -164,4 +172,28 @@ vector! {
     _mm512_setzero_si512, splat_pair16, load_pair16, store_pair16, _mm512_add_epi32, dot_pair16,
     load_first |p, n| _mm512_maskz_loadu_epi32((1u16 << n) - 1, p.cast()),
     store_first |v, p, n| _mm512_mask_storeu_epi32(p.cast(), (1u16 << n) - 1, v)
+}
+
+/// Loads of a vector from numbers of its own or a narrower type.
+macro_rules! widen {
+    ($($vector:ident from $t:ty: |$p:ident| $load:expr;)*) => {$(
+        impl Widen<$t> for $vector {
+            #[inline(always)]
+            unsafe fn widen($p: *const $t) -> Self {
+                // SAFETY: the caller vouches for the instructions and for `LANES` numbers.
+                Self(unsafe { $load })
+            }
+        }
+    )*};
+}
+
+widen! {
+    F32x8 from f32: |p| _mm256_loadu_ps(p);
+    F32x8 from bf16: |p| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()))));
+    F32x8 from f16: |p| _mm256_cvtph_ps(_mm_loadu_si128(p.cast()));
+    F32x16 from f32: |p| _mm512_loadu_ps(p);
+    F32x16 from bf16: |p| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()))));
+    F32x16 from f16: |p| _mm512_cvtph_ps(_mm256_loadu_si256(p.cast()));
+    F64x4 from f64: |p| _mm256_loadu_pd(p);
+    F64x8 from f64: |p| _mm512_loadu_pd(p);
 }

@@ -1,11 +1,14 @@
 //! The backward pass over a sequence: step by step for the gradients of the pre-activations, then one product for each operand.
 
 use super::cell::Cell;
-use super::matrix::{matrix, packed, writable};
-use super::rows::{self, RowsMut};
-use crate::cpu::gemm::{Beta, Epilogue, MatMut, MatRef, Operand, Rows, gemm, gemm_with};
+use super::cut::Cut;
+use super::matrix::{matrix, packed, padded, writable};
+use super::rows::{self, BackwardPart, RowsMut};
+use crate::cpu::gemm::{Beta, Epilogue, MatMut, MatRef, Operand, Packed, Rows, gemm, gemm_part, gemm_with};
+use crate::cpu::isa::{self, Isa};
 use crate::cpu::memory::Memory;
 use crate::cpu::storage::{elements, filled_shape};
+use crate::cpu::threads;
 use crate::{Result, RnnGrads, RnnInputs, RnnSizes, RnnSpec, Shape, Tensor};
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -27,46 +30,34 @@ pub(super) fn run<C: Cell>(
     grads: OfOutputs,
 ) -> Result<RnnGrads> {
     let RnnSizes { t, n, hidden, .. } = sizes;
-    let (width, d_width, state) = (C::KEPT * hidden, C::GRADS * hidden, n * hidden);
+    let d_stride = padded(C::GRADS * hidden);
     let weight_hh = packed(&inputs.weight_hh);
     let contiguous = |x: Option<&Tensor>| x.map(Tensor::contiguous).transpose();
     let (grad, c0) = (contiguous(grads.output)?, contiguous(inputs.c0.as_ref())?);
     let (grad, c0) = (grad.as_ref().map(elements::<f32>), c0.as_ref().map_or(&[][..], elements::<f32>));
     let h0 = inputs.h0.contiguous()?;
-    let (h0, hs, kept) = (elements::<f32>(&h0), elements::<f32>(output), elements::<f32>(kept));
+    let (h0, hs) = (elements::<f32>(&h0), elements::<f32>(output));
     let mut dh = start(grads.h_n, &inputs.h0)?;
     let mut dc = inputs.c0.as_ref().map(|c0| start(grads.c_n, c0)).transpose()?;
-    let mut d = Memory::new(t * n * d_width * size_of::<f32>())?;
-    let d = &mut d.as_mut_slice::<f32>()[..t * n * d_width];
+    let mut d = Memory::new(t * n * d_stride * size_of::<f32>())?;
     {
-        let dh = writable(&mut dh);
         let dc: &mut [f32] = dc.as_mut().map_or(&mut [], writable);
-        for taken in (0..t).rev() {
-            let time = spec.time(taken, t);
-            let before = (taken > 0).then(|| spec.time(taken.wrapping_sub(1), t));
-            let own = &mut d[time * n * d_width..][..n * d_width];
-            rows::backward::<C>(&rows::Backward {
-                hidden,
-                kept: &kept[time * n * width..][..n * width],
-                h_before: before.map_or(h0, |before| &hs[before * state..][..state]),
-                // An LSTM keeps the cell state in its last block.
-                c_before: before
-                    .map_or((c0, hidden), |before| (&kept[before * n * width + width - hidden..], width)),
-                grad: grad.map(|grad| &grad[time * state..][..state]),
-                d: RowsMut::new(own, n, d_width),
-                dh: RowsMut::new(dh, n, hidden),
-                dc: RowsMut::new(dc, n, dc.len() / n),
-            });
-            gemm_with(
-                Operand::Source(&Rows(MatRef::new(own, 0, [n, C::GATES * hidden], [d_width as isize, 1]))),
-                Operand::Packed(&weight_hh),
-                MatMut::row_major(dh, n, hidden),
-                Beta::One,
-                Epilogue::default(),
-            );
-        }
+        let cells = dc.len() / n;
+        let pass = rows::Backward {
+            kept: elements::<f32>(kept),
+            states: hs,
+            initial: [h0, c0],
+            grad,
+            d: RowsMut::new(d.as_mut_slice(), t * n, C::GRADS * hidden, d_stride),
+            dh: RowsMut::new(writable(&mut dh), n, hidden, hidden),
+            dc: RowsMut::new(dc, n, cells, cells),
+            hidden,
+        };
+        let cut = Cut::new(n, hidden, C::GATES * hidden);
+        Steps::<C> { spec, sizes, pass: &pass, weight: &weight_hh, cut, isa: isa::isa(), cell: PhantomData }
+            .run();
     }
-    let d = Preactivations::<C> { d, sizes, cell: PhantomData };
+    let d = Preactivations::<C> { d: d.as_slice(), stride: d_stride, sizes, cell: PhantomData };
     let bias_hh = inputs.bias_hh.as_ref().map(|_| d.row_sums(&[(0, 0, C::GATES)])).transpose()?;
     let bias_ih = match (&inputs.bias_ih, &bias_hh) {
         (None, _) => None,
@@ -84,6 +75,68 @@ pub(super) fn run<C: Cell>(
     })
 }
 
+/// All steps, the last one first.
+struct Steps<'a, C> {
+    spec: RnnSpec,
+    sizes: RnnSizes,
+    pass: &'a rows::Backward<'a>,
+    weight: &'a Packed<f32>,
+    cut: Cut,
+    isa: Isa,
+    cell: PhantomData<C>,
+}
+
+impl<C: Cell> Steps<'_, C> {
+    fn run(&self) {
+        let (t, tasks) = (self.sizes.t, self.cut.tasks());
+        if !self.weight.is_for_tiles() {
+            // The last phase is the product that leads to the initial state.
+            threads::phases(t + 1, |_| tasks, |at, task| self.task(t - at, task));
+            return;
+        }
+        // Tiles multiply whole operands, so a step is a pass over the gates and then a product.
+        for taken in (0..t).rev() {
+            threads::parallel_for(tasks, |task| {
+                let (rows, units) = self.cut.get(task);
+                self.gates(taken, rows, units);
+            });
+            let d = Rows(self.products_of(taken, 0..self.sizes.n));
+            // SAFETY: nobody else reaches the gradient now.
+            let dh = unsafe { self.pass.dh.matrix_mut(0..self.sizes.n, 0..self.sizes.hidden) };
+            gemm_with(Operand::Source(&d), Operand::Packed(self.weight), dh, Beta::One, Epilogue::default());
+        }
+    }
+
+    /// Some units of some sequences: what reaches them through the recurrent product of step `taken`, and then the gates of the
+    /// step before it.
+    fn task(&self, taken: usize, task: usize) {
+        let (rows, units) = self.cut.get(task);
+        if taken < self.sizes.t {
+            // SAFETY: a step's tasks have different sequences or units.
+            let dh = unsafe { self.pass.dh.matrix_mut(rows.clone(), units.clone()) };
+            gemm_part(self.products_of(taken, rows.clone()), self.weight, units.clone(), dh, Beta::One);
+        }
+        if taken > 0 {
+            self.gates(taken - 1, rows, units);
+        }
+    }
+
+    /// The gradients of a step's recurrent products. All tasks that write them have ended.
+    fn products_of(&self, taken: usize, rows: Range<usize>) -> MatRef<'_, f32> {
+        let first = self.spec.time(taken, self.sizes.t) * self.sizes.n;
+        let rows = first + rows.start..first + rows.end;
+        // SAFETY: the step's gates were done in an earlier phase, and nobody writes them again.
+        unsafe { self.pass.d.matrix(rows, C::GATES * self.sizes.hidden) }
+    }
+
+    fn gates(&self, taken: usize, rows: Range<usize>, units: Range<usize>) {
+        let row = |taken| self.spec.time(taken, self.sizes.t) * self.sizes.n;
+        let part = BackwardPart { own: row(taken), before: taken.checked_sub(1).map(row), rows, units };
+        // SAFETY: a step's tasks have different sequences or units.
+        unsafe { rows::backward::<C>(self.isa, self.pass, &part) }
+    }
+}
+
 /// A state's gradient to start from: that of the final state, or zeros. Nobody else sees it.
 fn start(grad: Option<&Tensor>, state: &Tensor) -> Result<Tensor> {
     grad.map_or_else(|| state.zeros_like(), Tensor::copy)
@@ -92,6 +145,8 @@ fn start(grad: Option<&Tensor>, state: &Tensor) -> Result<Tensor> {
 /// The gradients of all pre-activations, `[t, n, grads * hidden]`.
 struct Preactivations<'a, C> {
     d: &'a [f32],
+    /// The distance of its rows.
+    stride: usize,
     sizes: RnnSizes,
     cell: PhantomData<C>,
 }
@@ -99,9 +154,9 @@ struct Preactivations<'a, C> {
 impl<C: Cell> Preactivations<'_, C> {
     /// Some blocks of the rows of some steps, as a matrix.
     fn blocks(&self, times: Range<usize>, first: usize, count: usize) -> MatRef<'_, f32> {
-        let (n, hidden, width) = (self.sizes.n, self.sizes.hidden, C::GRADS * self.sizes.hidden);
-        let offset = times.start * n * width + first * hidden;
-        MatRef::new(self.d, offset, [times.len() * n, count * hidden], [width as isize, 1])
+        let (n, hidden) = (self.sizes.n, self.sizes.hidden);
+        let offset = times.start * n * self.stride + first * hidden;
+        MatRef::new(self.d, offset, [times.len() * n, count * hidden], [self.stride as isize, 1])
     }
 
     /// `dA · weight_ih`: `[t, n, input]`.

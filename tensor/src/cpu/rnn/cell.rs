@@ -34,7 +34,7 @@ pub(super) struct Before<R> {
 /// The equations of a kind of layer.
 ///
 /// `a` and `b` are the gates' shares of the input and of the hidden state before the step, with their biases.
-pub(super) trait Cell: 'static {
+pub(super) trait Cell: Sync + 'static {
     /// Blocks of the products.
     const GATES: usize;
     /// Blocks of what is kept, at least as many as there are gates.

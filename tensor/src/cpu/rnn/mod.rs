@@ -1,5 +1,7 @@
-//! Fused recurrent layers: all input products of a chunk of steps at once, then per step one product with weights packed once
-//! (and kept for the next sequence while they do not change) and one pass over the gates.
+//! Fused recurrent layers: all input products of a chunk of steps at once, then the steps, in one parallel region. A task of a
+//! step has some units: it multiplies the states with these units' weights, which were packed once (and are kept for the next
+//! sequence while they do not change) and stay in its core's cache, and passes over the gates while the products are near.
+//! Threads wait for each other once per step.
 //!
 //! A step's rows are first the input's products and then, in the same place, what the backward pass wants of the gates:
 //! `[t, n, kept * hidden]`, the very tensor that the composed form saves. The backward pass goes through the steps for the gradients
@@ -9,6 +11,7 @@
 
 mod backward;
 mod cell;
+mod cut;
 mod forward;
 mod matrix;
 mod rows;

@@ -116,7 +116,8 @@ pub fn gemm_with<T: GemmElement>(
 /// Whether it pays to keep a packed right operand, `[k, n]`, for further products with `m` rows. With such an operand
 /// [`gemm_with`] gives the very bits that the product gives without.
 pub fn keeps_right<T: GemmElement>(m: usize, n: usize, k: usize) -> bool {
-    m <= KEEP && !skinny::suits::<T>(m, n) && !(T::NATIVE && small::is_small(m, n, k))
+    let kernels = T::Acc::kernels(isa::isa());
+    m <= KEEP && !skinny::suits::<T>(kernels, m, n) && !(T::NATIVE && small::is_small(m, n, k))
 }
 
 /// The most rows for which packing the right operand is a good part of the work: about a twentieth.
@@ -158,7 +159,7 @@ fn matrix_product<T: GemmElement>(
     }
     if small::suits(a, b, &c) {
         small::run(kernels, a, b, c, beta, epilogue);
-    } else if skinny::suits::<T>(a.rows(), b.cols()) {
+    } else if skinny::suits::<T>(kernels, a.rows(), b.cols()) {
         skinny::run(kernels.isa, a, b, c, beta, epilogue);
     } else {
         let (m, n) = (a.rows(), b.cols());

@@ -2,21 +2,24 @@
 //! where it is, once, in the order of memory, and never packed.
 
 use super::epilogue::{Beta, Epilogue};
+use super::kernel::Kernels;
 use super::matrix::{MatRef, Target};
 use super::scalar::{GemmElement, Scalar};
 use super::scratch::Scratch;
 use super::stream::{GROUP, Grid, Streams};
 use crate::cpu::isa::Isa;
 use crate::cpu::threads::{self, SharedMut};
+use std::any::TypeId;
 use std::ops::Range;
 
 /// The most rows, or columns, for which a matrix of a type that is widened is read in place: panels would have twice the bytes.
 const FEW: usize = 8;
 
-/// Whether [`run`] should do a product with an m x n result. A matrix of the kernels' own type is worth packing from the second row on:
-/// it may be kept for the next product.
-pub(super) fn suits<T: GemmElement>(m: usize, n: usize) -> bool {
-    m.min(n) <= if T::NATIVE { 1 } else { FEW }
+/// Whether [`run`] should do a product with an m x n result. A matrix whose panels have no more bytes is worth packing from the second
+/// row on: it may be kept for the next product.
+pub(super) fn suits<T: GemmElement>(kernels: &Kernels<T::Acc>, m: usize, n: usize) -> bool {
+    let tiled = || kernels.tiles.is_some_and(|tiles| tiles.products(TypeId::of::<T>()).is_some());
+    m.min(n) <= if T::NATIVE || tiled() { 1 } else { FEW }
 }
 
 /// Values of the matrix per task: a function of the shape alone.

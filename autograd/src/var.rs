@@ -9,7 +9,7 @@ use tensor::{DType, Device, Result, Shape, Tensor};
 /// There is no implicit way back to a [`Tensor`], which would silently drop gradients: use [`Var::value`].
 #[derive(Clone)]
 pub struct Var {
-    value: Tensor,
+    pub(crate) value: Tensor,
     pub(crate) history: History,
 }
 

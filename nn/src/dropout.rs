@@ -2,7 +2,7 @@
 
 use crate::{Forward, Init, Mode, Random, module};
 use autograd::Var;
-use tensor::{Distribution, Error, Result, Tensor};
+use tensor::{Error, Result};
 
 /// In training, sets each element to 0 with probability `p` and scales the others by `1 / (1 - p)` (Srivastava et al.,
 /// 2014); in evaluation, nothing. The draws come from a generator of its own: a model trained twice from one seed drops
@@ -37,8 +37,6 @@ impl Forward for Dropout {
         if self.p == 1.0 {
             return x.mul_scalar(0.0);
         }
-        let keep = Distribution::Bernoulli { p: 1.0 - self.p };
-        let mask = Tensor::random(keep, x.shape(), (x.dtype(), x.device()), &mut self.random.generator())?;
-        x.mul(&mask.mul_scalar(1.0 / (1.0 - self.p))?.into())
+        x.dropout(self.p, &mut self.random.generator())
     }
 }

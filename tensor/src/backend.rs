@@ -160,6 +160,11 @@ pub trait Backend: Send + Sync + 'static {
     /// `op(x)`.
     fn unary(&self, op: UnaryOp, x: &Tensor) -> Result<Tensor>;
 
+    /// `op(x)` into the memory of `x` where nobody else holds it, else as [`unary`](Self::unary).
+    fn unary_into(&self, op: UnaryOp, x: Tensor) -> Result<Tensor> {
+        self.unary(op, &x)
+    }
+
     /// `op(a, b)` of equal shapes and dtypes.
     fn binary(&self, op: BinaryOp, a: &Tensor, b: &Tensor) -> Result<Tensor>;
 
@@ -270,6 +275,33 @@ pub trait Backend: Send + Sync + 'static {
     /// [`UnaryOp::dispatch_gradient`] takes. `None` if there is no kernel: `autograd` then composes it.
     fn unary_backward(&self, _op: UnaryOp, _grad: &Tensor, _saved: &Tensor) -> Result<Option<Tensor>> {
         Ok(None)
+    }
+
+    /// `min(max(x, low), high)` with bounds of the dtype of `x`; an absent bound does not bind, and NaN stays NaN.
+    fn clamp(&self, x: &Tensor, low: Option<Number>, high: Option<Number>) -> Result<Tensor> {
+        composed::clamp(x, low, high)
+    }
+
+    /// The gradient of [`clamp`](Self::clamp): `grad` where `low < x < high`, else 0.
+    fn clamp_backward(
+        &self,
+        grad: &Tensor,
+        x: &Tensor,
+        low: Option<Number>,
+        high: Option<Number>,
+    ) -> Result<Tensor> {
+        composed::clamp_backward(grad, x, low, high)
+    }
+
+    /// `x / keep` with probability `keep`, else `x · 0`, and which elements were kept, as bools. Element `i` in row-major
+    /// order is kept where [`random`](Self::random) draws 1 with that probability.
+    fn dropout(&self, x: &Tensor, keep: f64, seed: u64, offset: u64) -> Result<(Tensor, Tensor)> {
+        composed::dropout(x, keep, seed, offset)
+    }
+
+    /// The gradient of [`dropout`](Self::dropout): `grad / keep` where it kept, else `grad · 0`.
+    fn dropout_backward(&self, grad: &Tensor, kept: &Tensor, keep: f64) -> Result<Tensor> {
+        composed::dropout_backward(grad, kept, keep)
     }
 
     /// The first `k` of [`sort`](Self::sort).

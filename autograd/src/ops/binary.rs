@@ -1,6 +1,6 @@
 //! One row per binary op: its two gradients. Broadcasting is undone by the driver, no row mentions it.
 
-use crate::Var;
+use crate::{Var, is_recording};
 use tensor::op::{BinaryOp, CompareOp};
 use tensor::{Number, Result, Tensor};
 
@@ -129,6 +129,25 @@ impl Var {
         })
     }
 
+    /// As [`binary`](Self::binary), but reuses this value's memory if nobody else holds it: neither a clone nor the graph, which
+    /// keeps the operands that its gradients need.
+    pub fn binary_into(self, op: BinaryOp, other: &Var) -> Result<Var> {
+        let (saves, da, db) = rule(op);
+        if is_recording()
+            && !matches!(saves, Saved::Nothing)
+            && (self.requires_grad() || other.requires_grad())
+        {
+            return self.binary(op, other);
+        }
+        let Var { value, history } = self;
+        let y = value.binary_into(op, other.value())?;
+        let past = Var { value: y.clone(), history };
+        Ok(Var::record(op.name(), y, &[&past, other], move |b| {
+            let g = b.grad();
+            Ok(vec![b.unbroadcast(0, || da(g, g, g, g))?, b.unbroadcast(1, || db(g, g, g, g))?])
+        }))
+    }
+
     /// `op(self, value)`; see [`Tensor::binary_scalar`].
     pub fn binary_scalar(&self, op: BinaryOp, value: impl Into<Number>) -> Result<Var> {
         let value = value.into();
@@ -196,6 +215,9 @@ impl Var {
         let y = self.value().clamp(min, max)?;
         let x = self.value().clone();
         Ok(Var::record1("clamp", y, self, move |g| {
+            if !is_recording() {
+                return Ok(g.value().clamp_backward(&x, min, max)?.into());
+            }
             let mut g = g.clone();
             for (bound, op) in [(min, CompareOp::Gt), (max, CompareOp::Lt)] {
                 if let Some(bound) = bound {
@@ -243,6 +265,19 @@ macro_rules! operators {
                 self.binary($op, rhs)
             }
         }
+        // An operand that is given away lends its memory to the result, if it was the only one to hold it.
+        impl std::ops::$Trait<&Var> for Var {
+            type Output = Result<Var>;
+            fn $method(self, rhs: &Var) -> Result<Var> {
+                self.binary_into($op, rhs)
+            }
+        }
+        impl std::ops::$Trait<Var> for Var {
+            type Output = Result<Var>;
+            fn $method(self, rhs: Var) -> Result<Var> {
+                self.binary_into($op, &rhs)
+            }
+        }
         impl std::ops::$Trait<f64> for &Var {
             type Output = Result<Var>;
             fn $method(self, rhs: f64) -> Result<Var> {
@@ -262,4 +297,46 @@ operators! {
     Sub sub BinaryOp::Sub;
     Mul mul BinaryOp::Mul;
     Div div BinaryOp::Div;
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Var, no_grad};
+    use tensor::{Device, Result, Tensor};
+
+    fn place(x: &Var) -> *const () {
+        x.value().storage() as *const _ as *const ()
+    }
+
+    #[test]
+    fn sums_reuse_memory_while_they_are_recorded_and_products_when_they_are_not() -> Result<()> {
+        let x = Var::leaf(Tensor::arange(0.0, 4.0, 1.0, &Device::cpu())?);
+        let (a, b) = (x.mul_scalar(2.0)?, x.mul_scalar(3.0)?);
+        let memory = place(&a);
+        let sum = (a + &b)?;
+        assert_eq!(place(&sum), memory);
+        // The product keeps both operands for its gradient: neither may be written to.
+        let memory = place(&sum);
+        let product = (sum.clone() * &x)?;
+        assert_ne!(place(&product), memory);
+        let squares = (sum * &x)?;
+        assert_eq!(squares.value().to_vec::<f32>()?, [0., 5., 20., 45.]);
+        assert_eq!((product - &x)?.sum_all()?.backward()?.get(&x)?.to_vec::<f32>()?, [-1., 9., 19., 29.]);
+        no_grad(|| {
+            let a = x.mul_scalar(2.0)?;
+            let memory = place(&a);
+            assert_eq!(place(&(a * &x)?), memory);
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn a_leaf_that_is_given_away_stays_for_those_who_hold_it() -> Result<()> {
+        let x = Var::leaf(Tensor::arange(0.0, 3.0, 1.0, &Device::cpu())?);
+        let row = Var::from(Tensor::ones([2, 1], &Device::cpu())?);
+        let y = (x.clone() + &row)?;
+        assert_eq!((y.dims(), x.value().to_vec::<f32>()?), (&[2, 3][..], vec![0., 1., 2.]));
+        assert_eq!(y.sum_all()?.backward()?.get(&x)?.to_vec::<f32>()?, [2., 2., 2.]);
+        Ok(())
+    }
 }

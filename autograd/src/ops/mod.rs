@@ -2,6 +2,7 @@
 
 mod binary;
 mod conv;
+mod dropout;
 mod index;
 mod loss;
 mod matmul;

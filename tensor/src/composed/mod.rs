@@ -10,9 +10,42 @@ pub(crate) use loss::out_of_range;
 pub use pool::adaptive_max_pool;
 pub use rnn::{rnn, rnn_backward};
 
-use crate::backend::{AdamStep, SgdStep};
-use crate::op::{BinaryOp, UnaryOp};
+use crate::backend::{AdamStep, Distribution, SgdStep};
+use crate::op::{BinaryOp, CompareOp, UnaryOp};
 use crate::{Conv, DType, Error, Layout, Number, Result, Shape, Tensor};
+
+/// The larger of `x` and `low`, and the smaller of that and `high`.
+pub fn clamp(x: &Tensor, low: Option<Number>, high: Option<Number>) -> Result<Tensor> {
+    let low = low.map_or(Ok(x.clone()), |bound| x.binary_scalar(BinaryOp::Maximum, bound))?;
+    high.map_or(Ok(low.clone()), |bound| low.binary_scalar(BinaryOp::Minimum, bound))
+}
+
+/// `grad`, and 0 wherever `x` is not within a bound.
+pub fn clamp_backward(
+    grad: &Tensor,
+    x: &Tensor,
+    low: Option<Number>,
+    high: Option<Number>,
+) -> Result<Tensor> {
+    let within = |grad: &Tensor, op, bound| -> Result<Tensor> {
+        let outside = x.compare_scalar(op, bound)?.logical_not()?;
+        grad.masked_fill(&outside, 0.0)
+    };
+    let grad = low.map_or(Ok(grad.clone()), |bound| within(grad, CompareOp::Gt, bound))?;
+    high.map_or(Ok(grad.clone()), |bound| within(&grad, CompareOp::Lt, bound))
+}
+
+/// `x / keep` where a number in `[0, 1)` that is drawn for it is below `keep`, else `x · 0`, and where that was.
+pub fn dropout(x: &Tensor, keep: f64, seed: u64, offset: u64) -> Result<(Tensor, Tensor)> {
+    let distribution = Distribution::Bernoulli { p: keep };
+    let kept = x.backend().random(distribution, DType::Bool, x.shape(), seed, offset)?;
+    Ok((dropout_backward(x, &kept, keep)?, kept))
+}
+
+/// `grad / keep` where `kept` is true, else `grad · 0`.
+pub fn dropout_backward(grad: &Tensor, kept: &Tensor, keep: f64) -> Result<Tensor> {
+    grad.mul(&kept.to_dtype(grad.dtype())?.mul_scalar(1.0 / keep)?)
+}
 
 /// The whole order, and the first `k` of it.
 pub fn topk(x: &Tensor, dim: usize, k: usize, largest: bool) -> Result<(Tensor, Tensor)> {

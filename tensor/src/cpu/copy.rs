@@ -1,10 +1,12 @@
 //! Copies: to row-major order, to another dtype, into a part of another tensor; constants and ranges.
 
+use crate::cpu::isa::{Isa, isa};
 use crate::cpu::moves::{relocate, with_unit};
 use crate::cpu::simd::half::Half;
 use crate::cpu::storage::{elements, filled, filled_shape, memory, memory_mut};
 use crate::cpu::threads::parallel_chunks_mut;
 use crate::cpu::walk::{GRAIN, Walk};
+use crate::cpu::wide::dispatch;
 use crate::{DType, Error, Kind, Layout, Number, Result, Scalar, Shape, Tensor, bf16, f16, match_dtype};
 use bytemuck::{cast_slice, cast_slice_mut};
 
@@ -65,9 +67,10 @@ pub(crate) fn copy(x: &Tensor, dtype: DType) -> Result<Tensor> {
         return copy_as(x, &layout);
     }
     let x = if x.layout().is_contiguous() { x.clone() } else { copy_as(x, &layout)? };
+    let isa = isa();
     match_dtype!(x.dtype(), T => match_dtype!(dtype, U => filled::<U>(layout, |y| {
         let x = elements::<T>(&x);
-        parallel_chunks_mut(y, GRAIN, |i, y| convert(&x[i * GRAIN..][..y.len()], y));
+        parallel_chunks_mut(y, GRAIN, |i, y| convert(isa, &x[i * GRAIN..][..y.len()], y));
         Ok(())
     })))
 }
@@ -97,15 +100,56 @@ pub(crate) fn cat(tensors: &[Tensor], dim: usize, shape: Shape) -> Result<Tensor
     }))
 }
 
+/// Elements converted in two steps at a time: they stay in the first-level cache.
+const BLOCK: usize = 512;
+
 /// `y[i] = x[i]` in another type.
-fn convert<T: Scalar, U: Scalar>(x: &[T], y: &mut [U]) {
-    use DType::{BF16, F16, F32};
+fn convert<T: Scalar, U: Scalar>(isa: Isa, x: &[T], y: &mut [U]) {
+    use DType::{BF16, Bool, F16, F32, F64, I8, I32, I64, U8, U32};
     match (T::DTYPE, U::DTYPE) {
-        (F32, F16) => Half::narrow(cast_slice(x), cast_slice_mut::<U, f16>(y)),
-        (F32, BF16) => Half::narrow(cast_slice(x), cast_slice_mut::<U, bf16>(y)),
-        (F16, F32) => Half::widen(cast_slice::<T, f16>(x), cast_slice_mut(y)),
-        (BF16, F32) => Half::widen(cast_slice::<T, bf16>(x), cast_slice_mut(y)),
-        _ => y.iter_mut().zip(x).for_each(|(y, &x)| *y = cast(x)),
+        (F32, F16) => Half::narrow_at(isa, cast_slice(x), cast_slice_mut::<U, f16>(y)),
+        (F32, BF16) => Half::narrow_at(isa, cast_slice(x), cast_slice_mut::<U, bf16>(y)),
+        (F16, F32) => Half::widen_at(isa, cast_slice::<T, f16>(x), cast_slice_mut(y)),
+        (BF16, F32) => Half::widen_at(isa, cast_slice::<T, bf16>(x), cast_slice_mut(y)),
+        // What `f32` holds exactly goes through it.
+        (F16 | BF16, _) | (U8 | I8 | Bool, F16 | BF16) => {
+            let mut wide = [0f32; BLOCK];
+            for (x, y) in x.chunks(BLOCK).zip(y.chunks_mut(BLOCK)) {
+                let wide = &mut wide[..x.len()];
+                convert(isa, x, wide);
+                convert(isa, wide, y);
+            }
+        }
+        (F32, I64 | I32 | U32 | I8 | U8) => float_to_int(isa, cast_slice(x), y),
+        (F32 | F64 | I64 | I32 | U32 | I8 | U8 | Bool, _) => cast_all(isa, x, y),
+    }
+}
+
+dispatch! {
+    /// `y[i] = x[i]` in another type.
+    fn cast_all<T: Scalar, U: Scalar>(x: &[T], y: &mut [U]) {
+        y.iter_mut().zip(x).for_each(|(y, &x)| *y = cast(x));
+    }
+}
+
+dispatch! {
+    /// `y[i] = x[i]` without its fraction: through 32 bits where all of a block fit.
+    fn float_to_int<U: Scalar>(x: &[f32], y: &mut [U]) {
+        const BLOCK: usize = 64;
+        let mut whole = [0i32; BLOCK];
+        for (x, y) in x.chunks(BLOCK).zip(y.chunks_mut(BLOCK)) {
+            // False for NaN.
+            let fit = x.iter().fold(true, |fit, x| fit & (x.abs() < 2_147_483_648.0));
+            if !fit {
+                y.iter_mut().zip(x).for_each(|(y, &x)| *y = cast(x));
+                continue;
+            }
+            for (whole, x) in whole.iter_mut().zip(x) {
+                // SAFETY: the number is finite and fits (checked above).
+                *whole = unsafe { x.to_int_unchecked() };
+            }
+            y.iter_mut().zip(&whole).for_each(|(y, &whole)| *y = U::from_i64(i64::from(whole)));
+        }
     }
 }
 
@@ -126,4 +170,46 @@ pub(crate) fn write(out: Tensor, at: &Layout, x: &Tensor) -> Result<Tensor> {
         }
     });
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::isa;
+    use crate::{Bool, Device};
+
+    #[test]
+    fn every_conversion_is_that_of_single_elements() -> Result<()> {
+        fn check<T: Scalar, U: Scalar>(values: &[f64]) -> Result<()> {
+            for n in [0, 1, 63, 65, 700] {
+                let x: Vec<T> = values.iter().cycle().take(n).map(|&x| T::from_f64(x)).collect();
+                let expected: Vec<U> = x.iter().map(|&x| cast(x)).collect();
+                for &level in isa::available() {
+                    let mut y = vec![U::default(); n];
+                    convert(level, &x, &mut y);
+                    for i in 0..n {
+                        let (y, e) = (y[i].to_f64(), expected[i].to_f64());
+                        assert!(
+                            y == e || (y.is_nan() && e.is_nan()),
+                            "{} {} {level}: {y}, {e}",
+                            T::DTYPE,
+                            U::DTYPE
+                        );
+                    }
+                }
+            }
+            Ok(())
+        }
+        let fine = [0.0, -1.5, 1.0, 2.5, 100.0, -100.9, 0.3, 65_504.0, 3e9, -3e9, 1e20];
+        let all = [fine.as_slice(), &[f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e-40]].concat();
+        let small = &fine[..7];
+        macro_rules! pairs {
+            ($($T:ty)+) => { $( pairs!(@ $T: f32 f64 f16 bf16 i64 i32 u32 i8 u8 Bool); )+ };
+            (@ $T:ty: $($U:ty)+) => { $( for values in [small, &fine, &all] { check::<$T, $U>(values)?; } )+ };
+        }
+        pairs!(f32 f64 f16 bf16 i64 i32 u32 i8 u8 Bool);
+        let x = Tensor::randn([33, 65], &Device::cpu())?.t()?;
+        assert_eq!(copy(&x, DType::F64)?.to_vec::<f64>()?.len(), 33 * 65);
+        Ok(())
+    }
 }

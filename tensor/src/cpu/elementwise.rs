@@ -1,22 +1,22 @@
 //! Elementwise families: operands are walked together, and kernels see contiguous blocks.
 //!
-//! A run whose operand is strided is gathered into a small block first, so every kernel is written once, for slices.
+//! What is strided, or of short runs, is gathered into a small block first, so every kernel is written once, for slices.
 
 use crate::cpu::copy::copy_as;
+use crate::cpu::gather::{BLOCK, Gather, Room, block_size};
 use crate::cpu::isa::isa;
 use crate::cpu::map::{self, Operand};
 use crate::cpu::moves::with_unit;
+use crate::cpu::results::Results;
 use crate::cpu::simd::map::Pair;
 use crate::cpu::storage::{elements, filled, filled_like, memory, memory_mut};
-use crate::cpu::threads::SharedMut;
+use crate::cpu::threads::{SharedMut, parallel_chunks_mut};
 use crate::cpu::walk::{GRAIN, Run, Walk};
 use crate::op::{BinaryOp, CompareOp, PredicateOp, UnaryOp};
-use crate::{Bool, DType, Layout, Result, Scalar, Tensor, match_dtype};
+use crate::{Bool, DType, Layout, Number, Result, Scalar, Tensor, match_dtype};
 use bytemuck::{cast_slice, cast_slice_mut};
 use std::mem::MaybeUninit;
-
-/// Elements gathered at a time: a few of these fit into the first-level cache.
-const BLOCK: usize = 512;
+use std::ops::Range;
 
 /// The layout of an elementwise result: the memory order of the first operand that has one.
 fn result_layout(operands: &[&Tensor]) -> Layout {
@@ -60,14 +60,79 @@ fn operand<'a, T: Copy>(
     }
 }
 
-/// Cuts a run into stretches of at most `BLOCK` if an operand must be gathered, else hands it out whole.
-fn stretches<const N: usize>(run: Run<N>, mut f: impl FnMut([isize; N], usize)) {
-    let whole = run.step[1..].iter().all(|&s| s == 0 || s == 1);
-    let size = if whole { run.len } else { BLOCK };
-    for start in (0..run.len).step_by(size.max(1)) {
-        let at = std::array::from_fn(|k| run.at[k] + start as isize * run.step[k]);
-        f(at, size.min(run.len - start));
-    }
+/// Elements of a run that a kernel gets at once: all, unless an operand is gathered.
+fn stretch<const N: usize>(run: &Run<N>) -> usize {
+    if run.step[1..].iter().all(|&s| s == 0 || s == 1) { run.len } else { BLOCK }
+}
+
+/// The shortest run that is worth a call of a kernel.
+const SHORT: usize = 256;
+
+/// A result of a dense layout, written by `kernel` from the elements of one operand.
+fn from_one<T: Scalar, U: Scalar>(
+    layout: Layout,
+    x: &Tensor,
+    kernel: impl Fn(Operand<T>, &mut [U]) + Sync,
+) -> Result<Tensor> {
+    filled::<U>(layout, |y| {
+        let (walk, y) = (Walk::new([&layout, x.layout()]), Results::new(y));
+        if walk.run_len() < SHORT {
+            let x = Gather::<T>::new(&layout, x);
+            walk.parallel_grains(|grain| {
+                let mut room = Room::new();
+                let f = |at: Range<usize>, y: &mut [U]| kernel(x.read(at, &mut room), y);
+                // SAFETY: each grain belongs to one task.
+                unsafe { y.write_blocks(grain, block_size([x.period()]), f) }
+            });
+            return Ok(());
+        }
+        let x0 = memory::<T>(x);
+        walk.parallel_runs(|run| {
+            let mut block = block();
+            let f =
+                |[_, p]: [isize; 2], y: &mut [U]| kernel(operand(x0, p, run.step[1], y.len(), &mut block), y);
+            // SAFETY: the walk hands each element of the dense result to one task, once.
+            unsafe { y.write(run, stretch(&run), f) }
+        });
+        Ok(())
+    })
+}
+
+/// As [`from_one`], from two operands, which are brought to the order of the result first.
+fn from_two<T: Scalar, U: Scalar>(
+    layout: Layout,
+    a: &Tensor,
+    b: &Tensor,
+    kernel: impl Fn(Operand<T>, Operand<T>, &mut [U]) + Sync,
+) -> Result<Tensor> {
+    let (a_moved, b_moved) = (in_order(&layout, a)?, in_order(&layout, b)?);
+    let (a, b) = (a_moved.as_ref().unwrap_or(a), b_moved.as_ref().unwrap_or(b));
+    filled::<U>(layout, |y| {
+        let (walk, y) = (Walk::new([&layout, a.layout(), b.layout()]), Results::new(y));
+        if walk.run_len() < SHORT {
+            let (a, b) = (Gather::<T>::new(&layout, a), Gather::<T>::new(&layout, b));
+            walk.parallel_grains(|grain| {
+                let (mut room0, mut room1) = (Room::new(), Room::new());
+                let f = |at: Range<usize>, y: &mut [U]| {
+                    kernel(a.read(at.clone(), &mut room0), b.read(at, &mut room1), y);
+                };
+                // SAFETY: each grain belongs to one task.
+                unsafe { y.write_blocks(grain, block_size([a.period(), b.period()]), f) }
+            });
+            return Ok(());
+        }
+        let (x0, x1) = (memory::<T>(a), memory::<T>(b));
+        walk.parallel_runs(|run| {
+            let (mut block0, mut block1) = (block(), block());
+            let f = |[_, p, q]: [isize; 3], y: &mut [U]| {
+                let p = operand(x0, p, run.step[1], y.len(), &mut block0);
+                kernel(p, operand(x1, q, run.step[2], y.len(), &mut block1), y);
+            };
+            // SAFETY: the walk hands each element of the dense result to one task, once.
+            unsafe { y.write(run, stretch(&run), f) }
+        });
+        Ok(())
+    })
 }
 
 /// Which operand has the result's layout if there are so few elements that a walk would cost more than the work: all
@@ -102,19 +167,24 @@ pub(crate) fn unary(op: UnaryOp, x: &Tensor) -> Result<Tensor> {
             Ok(())
         }));
     }
-    let layout = result_layout(&[x]);
-    match_dtype!(x.dtype(), T => filled::<T>(layout, |y| {
-        let (source, y) = (memory::<T>(x), SharedMut::new(y));
-        Walk::new([&layout, x.layout()]).parallel_runs(|run| {
-            let mut block = block();
-            stretches(run, |[to, from], len| {
-                // SAFETY: the walk hands each element of the dense result to one task, once.
-                let y = unsafe { y.slice(to as usize..to as usize + len) };
-                map::unary(op, isa, operand(source, from, run.step[1], len, &mut block), y);
-            });
-        });
-        Ok(())
-    }))
+    match_dtype!(x.dtype(), T => {
+        from_one::<T, T>(result_layout(&[x]), x, |x, y| map::unary(op, isa, x, y))
+    })
+}
+
+/// `op(x)` into the memory of `x` where nobody else holds it and its elements fill it densely.
+pub(crate) fn unary_into(op: UnaryOp, mut x: Tensor) -> Result<Tensor> {
+    map::check_unary(op, x.dtype())?;
+    let (layout, isa) = (*x.layout(), isa());
+    let bounds = if layout.is_dense() { layout.bounds() } else { None };
+    let done = match_dtype!(x.dtype(), T => match (bounds, memory_mut::<T>(&mut x)) {
+        (Some((low, high)), Some(y)) => {
+            parallel_chunks_mut(&mut y[low..=high], GRAIN, |_, y| map::unary_in_place(op, isa, y));
+            true
+        }
+        _ => false,
+    });
+    if done { Ok(x) } else { unary(op, &x) }
 }
 
 /// `op(a, b)`.
@@ -140,23 +210,9 @@ fn pair(op: Pair, a: &Tensor, b: &Tensor) -> Result<Tensor> {
             Ok(())
         }));
     }
-    let layout = result_layout(&[a, b]);
-    let (a_moved, b_moved) = (in_order(&layout, a)?, in_order(&layout, b)?);
-    let (a, b) = (a_moved.as_ref().unwrap_or(a), b_moved.as_ref().unwrap_or(b));
-    match_dtype!(a.dtype(), T => filled::<T>(layout, |y| {
-        let (x0, x1, y) = (memory::<T>(a), memory::<T>(b), SharedMut::new(y));
-        Walk::new([&layout, a.layout(), b.layout()]).parallel_runs(|run| {
-            let (mut block0, mut block1) = (block(), block());
-            stretches(run, |[to, p, q], len| {
-                // SAFETY: the walk hands each element of the dense result to one task, once.
-                let y = unsafe { y.slice(to as usize..to as usize + len) };
-                let p = operand(x0, p, run.step[1], len, &mut block0);
-                let q = operand(x1, q, run.step[2], len, &mut block1);
-                map::binary(op, isa, p, q, y);
-            });
-        });
-        Ok(())
-    }))
+    match_dtype!(a.dtype(), T => {
+        from_two::<T, T>(result_layout(&[a, b]), a, b, |a, b, y| map::binary(op, isa, a, b, y))
+    })
 }
 
 /// `op(a, b)` into `a`'s memory where nobody else holds it and its elements fill it densely.
@@ -169,17 +225,26 @@ pub(crate) fn binary_into(op: BinaryOp, mut a: Tensor, b: &Tensor) -> Result<Ten
     }
     let moved = in_order(&layout, b)?;
     let b = moved.as_ref().unwrap_or(b);
+    let few = layout.is_contiguous() && few([&a, b]).is_some();
     let done = match_dtype!(a.dtype(), T => match memory_mut::<T>(&mut a) {
         None => false,
+        Some(y) if few => {
+            let y = y.get_mut(layout.offset()..).unwrap_or_default();
+            map::binary_into(op, isa, &mut y[..layout.numel()], one_of_few::<T>(b));
+            true
+        }
         Some(y) => {
             let (x1, y) = (memory::<T>(b), SharedMut::new(y));
             Walk::new([&layout, b.layout()]).parallel_runs(|run| {
                 let mut block = block();
-                stretches(run, |[to, q], len| {
+                let size = stretch(&run).max(1);
+                for start in (0..run.len).step_by(size) {
+                    let at = |k: usize| run.at[k] + start as isize * run.step[k];
+                    let (to, len) = (at(0) as usize, size.min(run.len - start));
                     // SAFETY: the walk hands each element of the dense operand to one task, once.
-                    let y = unsafe { y.slice(to as usize..to as usize + len) };
-                    map::binary_into(op, isa, y, operand(x1, q, run.step[1], len, &mut block));
-                });
+                    let y = unsafe { y.slice(to..to + len) };
+                    map::binary_into(op, isa, y, operand(x1, at(1), run.step[1], len, &mut block));
+                }
             });
             true
         }
@@ -189,41 +254,62 @@ pub(crate) fn binary_into(op: BinaryOp, mut a: Tensor, b: &Tensor) -> Result<Ten
 
 /// `op(a, b)` as bools.
 pub(crate) fn compare(op: CompareOp, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let layout = result_layout(&[a, b]);
     let isa = isa();
-    let (a_moved, b_moved) = (in_order(&layout, a)?, in_order(&layout, b)?);
-    let (a, b) = (a_moved.as_ref().unwrap_or(a), b_moved.as_ref().unwrap_or(b));
-    match_dtype!(a.dtype(), T => filled::<Bool>(layout, |y| {
-        let (x0, x1, y) = (memory::<T>(a), memory::<T>(b), SharedMut::new(y));
-        Walk::new([&layout, a.layout(), b.layout()]).parallel_runs(|run| {
-            let (mut block0, mut block1) = (block(), block());
-            stretches(run, |[to, p, q], len| {
-                // SAFETY: the walk hands each element of the dense result to one task, once.
-                let y = unsafe { y.slice(to as usize..to as usize + len) };
-                let p = operand(x0, p, run.step[1], len, &mut block0);
-                let q = operand(x1, q, run.step[2], len, &mut block1);
-                map::compare(op, isa, p, q, y);
-            });
-        });
-        Ok(())
-    }))
+    match_dtype!(a.dtype(), T => {
+        from_two::<T, Bool>(result_layout(&[a, b]), a, b, |a, b, y| map::compare(op, isa, a, b, y))
+    })
 }
 
 /// `op(x)` as bools.
 pub(crate) fn predicate(op: PredicateOp, x: &Tensor) -> Result<Tensor> {
-    let layout = result_layout(&[x]);
     let isa = isa();
-    match_dtype!(x.dtype(), T => filled::<Bool>(layout, |y| {
-        let (source, y) = (memory::<T>(x), SharedMut::new(y));
-        Walk::new([&layout, x.layout()]).parallel_runs(|run| {
-            let mut block = block();
-            stretches(run, |[to, from], len| {
-                // SAFETY: the walk hands each element of the dense result to one task, once.
-                let y = unsafe { y.slice(to as usize..to as usize + len) };
-                map::predicate(op, isa, operand(source, from, run.step[1], len, &mut block), y);
-            });
-        });
-        Ok(())
+    match_dtype!(x.dtype(), T => {
+        from_one::<T, Bool>(result_layout(&[x]), x, |x, y| map::predicate(op, isa, x, y))
+    })
+}
+
+/// `min(max(x, low), high)`; an absent bound does not bind.
+pub(crate) fn clamp(x: &Tensor, low: Option<Number>, high: Option<Number>) -> Result<Tensor> {
+    let isa = isa();
+    for (op, _) in bounds(low, high) {
+        map::check_binary(op, x.dtype())?;
+    }
+    match_dtype!(x.dtype(), T => from_one::<T, T>(result_layout(&[x]), x, |x, y| {
+        // A block stays in the first-level cache from one bound to the next.
+        for (i, y) in y.chunks_mut(BLOCK).enumerate() {
+            x.part(i * BLOCK, y.len()).copy_to(y);
+            for (op, bound) in bounds(low, high) {
+                map::binary_into(op, isa, y, Operand::Scalar(bound.to_scalar::<T>()));
+            }
+        }
+    }))
+}
+
+/// The bounds that there are, and what they do.
+fn bounds(low: Option<Number>, high: Option<Number>) -> impl Iterator<Item = (BinaryOp, Number)> {
+    let low = low.map(|bound| (BinaryOp::Maximum, bound));
+    low.into_iter().chain(high.map(|bound| (BinaryOp::Minimum, bound)))
+}
+
+/// `grad` where `low < x < high`, else 0.
+pub(crate) fn clamp_backward(
+    grad: &Tensor,
+    x: &Tensor,
+    low: Option<Number>,
+    high: Option<Number>,
+) -> Result<Tensor> {
+    let isa = isa();
+    match_dtype!(grad.dtype(), T => from_two::<T, T>(result_layout(&[grad, x]), grad, x, |g, x, y| {
+        let mut inside = [Bool(0); BLOCK];
+        for (i, y) in y.chunks_mut(BLOCK).enumerate() {
+            let (x, inside) = (x.part(i * BLOCK, y.len()), &mut inside[..y.len()]);
+            g.part(i * BLOCK, y.len()).copy_to(y);
+            for (op, bound) in bounds(low, high) {
+                let op = if op == BinaryOp::Maximum { CompareOp::Gt } else { CompareOp::Lt };
+                map::compare(op, isa, x, Operand::Scalar(bound.to_scalar::<T>()), inside);
+                y.iter_mut().zip(&*inside).for_each(|(y, inside)| *y = if inside.0 != 0 { *y } else { T::default() });
+            }
+        }
     }))
 }
 
@@ -234,23 +320,28 @@ pub(crate) fn select(condition: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tenso
     debug_assert_eq!(condition.dtype(), DType::Bool);
     let moved = [in_order(&layout, condition)?, in_order(&layout, a)?, in_order(&layout, b)?];
     let [condition, a, b] = std::array::from_fn(|i| moved[i].as_ref().unwrap_or([condition, a, b][i]));
-    let c = memory::<Bool>(condition);
-    match_dtype!(a.dtype(), T => filled::<T>(layout, |y| with_unit!(T, U => {
-        let (x0, x1) = (cast_slice::<T, U>(memory(a)), cast_slice::<T, U>(memory(b)));
-        let y = SharedMut::new(cast_slice_mut::<T, U>(y));
-        Walk::new([&layout, condition.layout(), a.layout(), b.layout()]).parallel_runs(|run| {
-            let (mut block, mut block0, mut block1) = (block(), block(), block());
-            stretches(run, |[to, at, p, q], len| {
-                // SAFETY: the walk hands each element of the dense result to one task, once.
-                let y = unsafe { y.slice(to as usize..to as usize + len) };
-                let p = operand(x0, p, run.step[2], len, &mut block0);
-                let q = operand(x1, q, run.step[3], len, &mut block1);
-                match operand(c, at, run.step[1], len, &mut block) {
-                    Operand::Slice(c) => map::select(isa, cast_slice(c), p, q, y),
+    match_dtype!(a.dtype(), T => filled::<T>(layout, |y| {
+        let (c, a, b) = (
+            Gather::<Bool>::new(&layout, condition),
+            Gather::<T>::new(&layout, a),
+            Gather::<T>::new(&layout, b),
+        );
+        let y = Results::new(y);
+        let size = block_size([c.period(), a.period(), b.period()]);
+        Walk::new([&layout]).parallel_grains(|grain| {
+            let (mut room, mut room0, mut room1) = (Room::new(), Room::new(), Room::new());
+            let f = |at: Range<usize>, y: &mut [T]| {
+                let (p, q) = (a.read(at.clone(), &mut room0), b.read(at.clone(), &mut room1));
+                match c.read(at, &mut room) {
+                    Operand::Slice(c) => with_unit!(T, U => {
+                        map::select::<U>(isa, cast_slice(c), p.as_unit(), q.as_unit(), cast_slice_mut(y));
+                    }),
                     Operand::Scalar(c) => if c.0 != 0 { p } else { q }.copy_to(y),
                 }
-            });
+            };
+            // SAFETY: each grain belongs to one task.
+            unsafe { y.write_blocks(grain, size, f) }
         });
         Ok(())
-    })))
+    }))
 }

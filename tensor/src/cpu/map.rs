@@ -28,7 +28,25 @@ impl<T: bytemuck::Pod> Operand<'_, T> {
     }
 }
 
+impl<'a, T: bytemuck::Pod> Operand<'a, T> {
+    /// The elements as units of their size.
+    pub(crate) fn as_unit<U: Unit>(self) -> Operand<'a, U> {
+        match self {
+            Operand::Slice(x) => Operand::Slice(bytemuck::cast_slice(x)),
+            Operand::Scalar(x) => Operand::Scalar(bytemuck::cast(x)),
+        }
+    }
+}
+
 impl<T: Copy> Operand<'_, T> {
+    /// `len` elements from `start` on.
+    pub(crate) fn part(&self, start: usize, len: usize) -> Self {
+        match self {
+            Operand::Slice(x) => Operand::Slice(&x[start..][..len]),
+            Operand::Scalar(x) => Operand::Scalar(*x),
+        }
+    }
+
     /// The elements written to `y`.
     pub(crate) fn copy_to(self, y: &mut [T]) {
         match self {
@@ -93,10 +111,19 @@ pub(crate) fn unary<T: Scalar>(op: UnaryOp, isa: Isa, x: Operand<T>, y: &mut [T]
     let done = with_element!(T, E => match x {
         Operand::Slice(x) => map::unary::<E>(op, isa, bytemuck::cast_slice(x), bytemuck::cast_slice_mut(y)),
         Operand::Scalar(x) => {
-            y.fill(x);
-            map::unary_inplace::<E>(op, isa, bytemuck::cast_slice_mut(y))
+            // One result for all.
+            let mut one = [x];
+            let done = map::unary_inplace::<E>(op, isa, bytemuck::cast_slice_mut(&mut one));
+            y.fill(one[0]);
+            done
         }
     });
+    done.expect("the dtype was checked");
+}
+
+/// `y = op(y)`; the dtype was checked.
+pub(crate) fn unary_in_place<T: Scalar>(op: UnaryOp, isa: Isa, y: &mut [T]) {
+    let done = with_element!(T, E => map::unary_inplace::<E>(op, isa, bytemuck::cast_slice_mut(y)));
     done.expect("the dtype was checked");
 }
 

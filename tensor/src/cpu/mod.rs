@@ -5,6 +5,7 @@ mod copy;
 mod derived;
 mod elementwise;
 pub(crate) mod f32_mode;
+mod gather;
 pub mod gemm;
 mod index;
 pub mod isa;
@@ -17,6 +18,7 @@ mod optim;
 mod pool;
 mod random;
 mod reduce;
+mod results;
 mod rnn;
 pub mod simd;
 mod softmax;
@@ -63,11 +65,32 @@ impl Backend for Cpu {
     fn unary(&self, op: UnaryOp, x: &Tensor) -> Result<Tensor> {
         elementwise::unary(op, x)
     }
+    fn unary_into(&self, op: UnaryOp, x: Tensor) -> Result<Tensor> {
+        elementwise::unary_into(op, x)
+    }
     fn binary(&self, op: BinaryOp, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         elementwise::binary(op, a, b)
     }
     fn binary_into(&self, op: BinaryOp, a: Tensor, b: &Tensor) -> Result<Tensor> {
         elementwise::binary_into(op, a, b)
+    }
+    fn clamp(&self, x: &Tensor, low: Option<Number>, high: Option<Number>) -> Result<Tensor> {
+        elementwise::clamp(x, low, high)
+    }
+    fn clamp_backward(
+        &self,
+        grad: &Tensor,
+        x: &Tensor,
+        low: Option<Number>,
+        high: Option<Number>,
+    ) -> Result<Tensor> {
+        elementwise::clamp_backward(grad, x, low, high)
+    }
+    fn dropout(&self, x: &Tensor, keep: f64, seed: u64, offset: u64) -> Result<(Tensor, Tensor)> {
+        random::dropout(x, keep, seed, offset)
+    }
+    fn dropout_backward(&self, grad: &Tensor, kept: &Tensor, keep: f64) -> Result<Tensor> {
+        random::dropout_backward(grad, kept, keep)
     }
     fn compare(&self, op: CompareOp, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         elementwise::compare(op, a, b)

@@ -5,6 +5,8 @@
 //! for each of its elements.
 
 use crate::cpu::isa::{Isa, isa};
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::simd::avx2;
 use crate::cpu::threads::{SharedMut, parallel_for};
 use crate::cpu::walk::{Crossing, GRAIN, Run, Walk};
 use crate::cpu::wide::dispatch;
@@ -114,12 +116,32 @@ const LINE: usize = 64;
 /// # Safety
 /// `from` is readable and `to` writable there; they do not overlap.
 unsafe fn transpose_block<U: Unit>(isa: Isa, to: Corner<U>, from: Corner<U>, size: [usize; 2]) {
-    transpose_strips(isa, to, from, size);
+    transpose_strips(isa, to, from, size, tile_at(isa));
+}
+
+/// Transposes a whole tile.
+type Tile<U> = unsafe fn(Corner<U>, Corner<U>);
+
+/// How a tile is transposed: where the elements are as wide as those of the level's shuffles, by these.
+fn tile_at<U: Unit>(isa: Isa) -> Tile<U> {
+    match (isa, size_of::<U>()) {
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx2 | Isa::Avx512 | Isa::Amx, 4) => |to, from| {
+            // SAFETY: the caller's promise for a whole tile; the machine has the level.
+            unsafe { avx2::transpose_8x8_u32((to.0.cast(), to.1), (from.0.cast(), from.1)) }
+        },
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx2 | Isa::Avx512 | Isa::Amx, 2) => |to, from| {
+            // SAFETY: as above.
+            unsafe { avx2::transpose_8x8_u16((to.0.cast(), to.1), (from.0.cast(), from.1)) }
+        },
+        _ => transpose_tile,
+    }
 }
 
 dispatch! {
     /// As [`transpose_block`], strip by strip of the source: as many columns as a cache line has elements.
-    fn transpose_strips<U: Unit>(to: Corner<U>, from: Corner<U>, size: [usize; 2]) {
+    fn transpose_strips<U: Unit>(to: Corner<U>, from: Corner<U>, size: [usize; 2], tile: Tile<U>) {
         let [rows, columns] = size;
         let strip = LINE / size_of::<U>();
         for column in (0..columns).step_by(strip) {
@@ -132,7 +154,7 @@ dispatch! {
                         let from = Corner(from.0.offset(row as isize * from.1 + c as isize), from.1);
                         let to = Corner(to.0.offset(c as isize * to.1 + row as isize), to.1);
                         match height == TILE && width == TILE {
-                            true => transpose_tile(to, from),
+                            true => tile(to, from),
                             false => transpose_corner(to, from, [height, width]),
                         }
                     }

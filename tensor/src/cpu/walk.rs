@@ -3,6 +3,8 @@
 use crate::cpu::threads::parallel_for;
 use crate::shape::MAX_RANK;
 use crate::{Layout, Shape};
+use std::mem::MaybeUninit;
+use std::ops::Range;
 
 /// Elements per task: small enough to balance, large enough to pay for the handing out.
 pub(crate) const GRAIN: usize = 16 * 1024;
@@ -147,11 +149,84 @@ impl<const N: usize> Walk<N> {
         }
     }
 
+    /// Elements of an innermost run.
+    pub(crate) fn run_len(&self) -> usize {
+        self.rank.checked_sub(1).map_or(1, |last| self.dims[last])
+    }
+
+    /// Calls `f` with the stretches of `GRAIN` elements in memory order, on all threads.
+    pub(crate) fn parallel_grains(&self, f: impl Fn(Range<usize>) + Sync) {
+        parallel_for(
+            self.numel.div_ceil(GRAIN),
+            |task| f(task * GRAIN..((task + 1) * GRAIN).min(self.numel)),
+        );
+    }
+
     /// Hands out all elements as runs, on all threads: which elements share a task depends on the shape alone.
     pub(crate) fn parallel_runs(&self, f: impl Fn(Run<N>) + Sync) {
-        parallel_for(self.numel.div_ceil(GRAIN), |task| {
-            self.runs(task * GRAIN, ((task + 1) * GRAIN).min(self.numel), &f);
-        });
+        self.parallel_grains(|grain| self.runs(grain.start, grain.end, &f));
+    }
+}
+
+impl Walk<2> {
+    /// The only step of operand 1, if it has one for all elements.
+    pub(crate) fn only_step(&self) -> Option<isize> {
+        match self.rank {
+            0 => Some(0),
+            1 => Some(self.strides[0][1]),
+            _ => None,
+        }
+    }
+
+    /// Where operand 1 is for the first element.
+    pub(crate) fn start(&self) -> isize {
+        self.offsets[1]
+    }
+
+    /// After how many elements those of operand 1 repeat, if all but the innermost dim do nothing but that.
+    pub(crate) fn period(&self) -> Option<usize> {
+        let last = self.rank.checked_sub(1)?;
+        (last > 0 && self.strides[..last].iter().all(|s| s[1] == 0)).then_some(self.dims[last])
+    }
+
+    /// Copies the elements of operand 1 from element `start` on: short runs, with as little as possible to do for each.
+    ///
+    /// # Safety
+    /// The walk, of at least one dim and `start + to.len()` elements, lies inside what `from` points to.
+    pub(crate) unsafe fn gather<T: Copy>(&self, from: *const T, start: usize, to: &mut [MaybeUninit<T>]) {
+        let last = self.rank - 1;
+        let (n, step) = (self.dims[last], self.strides[last][1]);
+        let (rows, row_step) = match last.checked_sub(1) {
+            Some(d) => (self.dims[d], self.strides[d][1]),
+            None => (1, 0),
+        };
+        let (mut row, mut skipped, mut done) = (start / n, start % n, 0);
+        while done < to.len() {
+            // Where the plane of the row begins.
+            let (mut at, mut rest) = (self.offsets[1], row / rows);
+            for d in (0..last.saturating_sub(1)).rev() {
+                at += (rest % self.dims[d]) as isize * self.strides[d][1];
+                rest /= self.dims[d];
+            }
+            for r in row % rows..rows {
+                let to = &mut to[done..];
+                let count = (n - skipped).min(to.len());
+                // SAFETY: these are elements of the walk, which the caller vouches for.
+                unsafe {
+                    let from = from.offset(at + r as isize * row_step + skipped as isize * step);
+                    let each = to[..count].iter_mut().enumerate();
+                    match step {
+                        1 => each.for_each(|(i, to)| _ = to.write(*from.add(i))),
+                        0 => each.for_each(|(_, to)| _ = to.write(*from)),
+                        _ => each.for_each(|(i, to)| _ = to.write(*from.offset(i as isize * step))),
+                    }
+                }
+                (done, skipped, row) = (done + count, 0, row + 1);
+                if count == to.len() {
+                    break;
+                }
+            }
+        }
     }
 }
 
@@ -229,6 +304,16 @@ mod tests {
             }
             let expected: Vec<_> = flat.positions().zip(view.positions()).collect();
             assert_eq!(seen, expected, "{view:?}");
+            let memory: Vec<usize> = (0..60).collect();
+            for start in (0..n).filter(|_| walk.only_step().is_none()) {
+                let mut to = vec![std::mem::MaybeUninit::uninit(); (n - start).min(17)];
+                // SAFETY: the view lies in the memory of its base, which has 60 elements.
+                unsafe { walk.gather(memory.as_ptr(), start, &mut to) };
+                for (to, (_, at)) in to.iter().zip(&expected[start..]) {
+                    // SAFETY: all of them were written.
+                    assert_eq!(unsafe { to.assume_init() }, *at, "{view:?} from {start}");
+                }
+            }
         }
     }
 

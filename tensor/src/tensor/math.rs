@@ -26,6 +26,12 @@ impl Tensor {
         self.backend().unary_backward(op, self, saved)
     }
 
+    /// As [`unary`](Self::unary), but reuses this tensor's memory if nobody else holds it.
+    pub fn unary_into(self, op: UnaryOp) -> Result<Tensor> {
+        let device = self.device().clone();
+        device.backend().unary_into(op, self)
+    }
+
     /// A binary op of the table, chosen at run time. The operands broadcast.
     pub fn binary(&self, op: BinaryOp, rhs: &Tensor) -> Result<Tensor> {
         // The device is asked for once: this is the path of the smallest ops.
@@ -53,6 +59,16 @@ impl Tensor {
         }
         let rhs = rhs.broadcast_to(self.shape())?;
         device.backend().binary_into(op, self, &rhs)
+    }
+
+    /// As [`binary_scalar`](Self::binary_scalar), but reuses this tensor's memory if nobody else holds it and the dtype stays.
+    pub fn binary_scalar_into(self, op: BinaryOp, value: impl Into<Number>) -> Result<Tensor> {
+        let value = true_division(op, self.dtype(), value.into());
+        if value.promote(self.dtype()) != self.dtype() {
+            return self.binary_scalar(op, value);
+        }
+        let value = Tensor::full(Shape::SCALAR, value, (self.dtype(), self.device()))?;
+        self.binary_into(op, &value)
     }
 
     /// A comparison of the table, chosen at run time. The operands broadcast; the result is bool.
@@ -142,8 +158,21 @@ impl Tensor {
             true => Number::Int(bound as i64),
             false => Number::Float(bound),
         };
-        let low = min.map_or(Ok(self.clone()), |m| self.binary_scalar(BinaryOp::Maximum, number(m)))?;
-        max.map_or(Ok(low.clone()), |m| low.binary_scalar(BinaryOp::Minimum, number(m)))
+        let (low, high) = (min.map(number), max.map(number));
+        if low.is_none() && high.is_none() {
+            return Ok(self.clone());
+        }
+        let dtype = [low, high].into_iter().flatten().fold(self.dtype(), |dtype, bound| bound.promote(dtype));
+        self.backend().clamp(&self.to_dtype(dtype)?, low, high)
+    }
+
+    /// The gradient of [`clamp`](Self::clamp) for the input `x`, from that of its result, `self`: 0 but between the bounds.
+    ///
+    /// # Errors
+    /// When shape, dtype or device of the two differ.
+    pub fn clamp_backward(&self, x: &Tensor, min: Option<f64>, max: Option<f64>) -> Result<Tensor> {
+        self.check_like("clamp", x)?;
+        self.backend().clamp_backward(self, x, min.map(Number::Float), max.map(Number::Float))
     }
 
     /// `a` where `self` (bool) is true, else `b`. All three broadcast.
@@ -202,10 +231,39 @@ macro_rules! operators {
                 self.binary($op, rhs)
             }
         }
+        // An operand that is given away lends its memory to the result, if it was the only one to hold it.
+        impl ops::$Trait<&Tensor> for Tensor {
+            type Output = Result<Tensor>;
+            fn $method(self, rhs: &Tensor) -> Result<Tensor> {
+                self.binary_into($op, rhs)
+            }
+        }
+        impl ops::$Trait<Tensor> for Tensor {
+            type Output = Result<Tensor>;
+            fn $method(self, rhs: Tensor) -> Result<Tensor> {
+                self.binary_into($op, &rhs)
+            }
+        }
         impl ops::$Trait<Tensor> for &Tensor {
             type Output = Result<Tensor>;
             fn $method(self, rhs: Tensor) -> Result<Tensor> {
-                self.binary($op, &rhs)
+                // Sums and products do not change when their operands change places.
+                match matches!($op, BinaryOp::Add | BinaryOp::Mul) {
+                    true => rhs.binary_into($op, self),
+                    false => self.binary($op, &rhs),
+                }
+            }
+        }
+        impl ops::$Trait<f64> for Tensor {
+            type Output = Result<Tensor>;
+            fn $method(self, rhs: f64) -> Result<Tensor> {
+                self.binary_scalar_into($op, rhs)
+            }
+        }
+        impl ops::$Trait<Tensor> for f64 {
+            type Output = Result<Tensor>;
+            fn $method(self, rhs: Tensor) -> Result<Tensor> {
+                rhs.scalar_binary($op, self)
             }
         }
         impl ops::$Trait<f64> for &Tensor {
@@ -233,5 +291,71 @@ impl ops::Neg for &Tensor {
     type Output = Result<Tensor>;
     fn neg(self) -> Result<Tensor> {
         self.unary(UnaryOp::Neg)
+    }
+}
+
+impl ops::Neg for Tensor {
+    type Output = Result<Tensor>;
+    fn neg(self) -> Result<Tensor> {
+        self.unary_into(UnaryOp::Neg)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::op::{BinaryOp, UnaryOp};
+    use crate::{DType, Device, Result, Tensor};
+
+    fn range(n: usize) -> Result<Tensor> {
+        Tensor::arange(0.0, n as f64, 1.0, &Device::cpu())
+    }
+
+    #[test]
+    fn operators_reuse_the_memory_of_operands_that_are_given_away() -> Result<()> {
+        for n in [5, 20_000] {
+            let (x, y) = (range(n)?, range(n)?);
+            let given = x.copy()?;
+            let memory = given.storage() as *const _ as *const ();
+            let result = (-(((((given + &y)? * &y)? - x.copy()?)? / 2.0)?))?;
+            assert!(std::ptr::eq(result.storage() as *const _ as *const (), memory), "{n}");
+            let expected = (&(&(&(&x + &y)? * &y)? - &x)? / 2.0)?.neg()?;
+            assert!(result.all_close(&expected, 0.0, 0.0)?);
+            let right = y.copy()?;
+            let memory = right.storage() as *const _ as *const ();
+            let sum = (&x + right)?;
+            assert!(std::ptr::eq(sum.storage() as *const _ as *const (), memory), "{n}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_others_see_is_never_written_to() -> Result<()> {
+        let x = range(6)?;
+        let kept = x.clone();
+        let view = x.reshape([2, 3])?;
+        assert_eq!((x + 1.0)?.to_vec::<f32>()?, [1., 2., 3., 4., 5., 6.]);
+        assert_eq!((view.clone() * &view)?.to_vec::<f32>()?, [0., 1., 4., 9., 16., 25.]);
+        assert_eq!((-view)?.to_vec::<f32>()?, [0., -1., -2., -3., -4., -5.]);
+        assert_eq!(kept.to_vec::<f32>()?, [0., 1., 2., 3., 4., 5.]);
+        Ok(())
+    }
+
+    #[test]
+    fn any_shape_and_dtype_can_be_given_away() -> Result<()> {
+        let row = || range(3);
+        let column = range(2)?.reshape([2, 1])?;
+        assert_eq!((row()? + &column)?.dims(), [2, 3]);
+        assert_eq!((&column + row()?)?.to_vec::<f32>()?, [0., 1., 2., 1., 2., 3.]);
+        assert_eq!((&column - row()?)?.to_vec::<f32>()?, [0., -1., -2., 1., 0., -1.]);
+        assert_eq!((2.0 / (row()? + 1.0)?)?.to_vec::<f32>()?[..2], [2., 1.]);
+        let flipped = range(4)?.flip([0])?;
+        assert_eq!((flipped * 2.0)?.to_vec::<f32>()?, [6., 4., 2., 0.]);
+        let turned = range(6)?.reshape([2, 3])?.t()?;
+        assert_eq!(turned.unary_into(UnaryOp::Neg)?.to_vec::<f32>()?, [0., -3., -1., -4., -2., -5.]);
+        let whole = range(4)?.to_dtype(DType::I64)?;
+        assert_eq!(whole.binary_scalar_into(BinaryOp::Div, 2)?.to_vec::<f32>()?, [0., 0.5, 1., 1.5]);
+        let empty = range(0)?;
+        assert_eq!((-empty)?.numel(), 0);
+        Ok(())
     }
 }

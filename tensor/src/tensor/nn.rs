@@ -2,9 +2,36 @@
 
 use super::Tensor;
 use crate::backend::CrossEntropy;
-use crate::{DType, Error, Result, Shape};
+use crate::{DType, Error, Generator, Result, Shape};
 
 impl Tensor {
+    /// Each element times 0 with probability `p`, else times `1 / (1 - p)`, and which were kept, as bools: what
+    /// [`dropout_backward`](Self::dropout_backward) takes. As many numbers are drawn as there are elements.
+    ///
+    /// # Errors
+    /// For a `p` that is not within `[0, 1)`.
+    pub fn dropout(&self, p: f64, generator: &mut Generator) -> Result<(Tensor, Tensor)> {
+        self.check_float("dropout")?;
+        if !(0.0..1.0).contains(&p) {
+            return Err(Error::argument("dropout", format!("a probability below 1 was expected, got {p}")));
+        }
+        let offset = generator.advance(self.numel() as u64);
+        self.backend().dropout(self, 1.0 - p, generator.seed(), offset)
+    }
+
+    /// The gradient of [`dropout`](Self::dropout) in its input, from that of its result, `self`.
+    ///
+    /// # Errors
+    /// When the shapes or devices differ, or `kept` is not of bools.
+    pub fn dropout_backward(&self, kept: &Tensor, p: f64) -> Result<Tensor> {
+        kept.check_dtype("dropout", DType::Bool)?;
+        self.check_device("dropout", kept)?;
+        if self.shape() != kept.shape() {
+            return Err(Error::shapes("dropout", self.shape(), kept.shape()));
+        }
+        self.backend().dropout_backward(self, kept, 1.0 - p)
+    }
+
     /// `e^x / Σ e^x` along `dim`.
     pub fn softmax(&self, dim: isize) -> Result<Tensor> {
         self.check_float("softmax")?;

@@ -1,6 +1,8 @@
 //! Eight lanes: AVX2 and FMA.
 
+use super::half::nearest_bf16;
 use super::lanes::{BitLanes, Lanes};
+use half::{bf16, f16};
 use std::arch::x86_64::*;
 use std::ops::{Add, BitAnd, BitOr, Div, Mul, Neg, Not, Sub};
 
@@ -187,5 +189,135 @@ impl BitLanes for Bits8 {
     #[inline(always)]
     fn as_float(self) -> F32x8 {
         F32x8(avx2!(_mm256_castsi256_ps(self.0)))
+    }
+}
+
+/// Calls `whole` with the places of eight elements each, `rest` with those that are left.
+macro_rules! by_eight {
+    ($n:expr, |$i:ident| $whole:expr, |$j:ident| $rest:expr) => {
+        let n = $n;
+        for $i in (0..n / 8 * 8).step_by(8) {
+            $whole
+        }
+        for $j in n / 8 * 8..n {
+            $rest
+        }
+    };
+}
+
+/// `to[i] = from[i]`.
+///
+/// # Safety
+/// The machine has AVX2 and F16C; both have one length.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn widen_f16(from: &[f16], to: &mut [f32]) {
+    let (x, y) = (from.as_ptr(), to.as_mut_ptr());
+    by_eight!(
+        to.len(),
+        // SAFETY: eight elements from `i` on are within both.
+        |i| unsafe { _mm256_storeu_ps(y.add(i), _mm256_cvtph_ps(_mm_loadu_si128(x.add(i).cast()))) },
+        |i| to[i] = _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(from[i].to_bits()))))
+    );
+}
+
+/// `to[i] = from[i]`, rounded.
+///
+/// # Safety
+/// The machine has AVX2 and F16C; both have one length.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn narrow_f16(from: &[f32], to: &mut [f16]) {
+    const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT;
+    let (x, y) = (from.as_ptr(), to.as_mut_ptr());
+    by_eight!(
+        to.len(),
+        // SAFETY: eight elements from `i` on are within both.
+        |i| unsafe {
+            _mm_storeu_si128(y.add(i).cast(), _mm256_cvtps_ph::<NEAREST>(_mm256_loadu_ps(x.add(i))))
+        },
+        |i| to[i] = f16::from_bits(_mm_cvtsi128_si32(_mm_cvtps_ph::<NEAREST>(_mm_set_ss(from[i]))) as u16)
+    );
+}
+
+/// `to[i] = from[i]`, rounded.
+///
+/// # Safety
+/// The machine has AVX2; both have one length.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn narrow_bf16(from: &[f32], to: &mut [bf16]) {
+    let (x, y) = (from.as_ptr(), to.as_mut_ptr());
+    by_eight!(
+        to.len(),
+        // SAFETY: eight elements from `i` on are within both.
+        |i| unsafe {
+            let x = _mm256_loadu_ps(x.add(i));
+            let bits = _mm256_castps_si256(x);
+            let upper = _mm256_srli_epi32::<16>(bits);
+            let odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
+            let up = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+            let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, up));
+            // Rounding could carry a NaN into infinity: keep it, and quiet.
+            let nan = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
+            let is_nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
+            let halves = _mm256_blendv_epi8(rounded, nan, is_nan);
+            let packed =
+                _mm_packus_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256::<1>(halves));
+            _mm_storeu_si128(y.add(i).cast(), packed);
+        },
+        |i| to[i] = nearest_bf16(from[i])
+    );
+}
+
+/// `to[c, r] = from[r, c]` for eight rows and columns, whose lines are as far apart as the second numbers say.
+///
+/// # Safety
+/// The machine has AVX2; `from` is readable and `to` writable there.
+#[target_feature(enable = "avx2")]
+pub(crate) unsafe fn transpose_8x8_u32(to: (*mut u32, isize), from: (*const u32, isize)) {
+    let mut rows = [_mm256_setzero_si256(); 8];
+    for (r, row) in rows.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        *row = unsafe { _mm256_loadu_si256(from.0.offset(r as isize * from.1).cast()) };
+    }
+    // Pairs of two rows each, then of four, then whole columns.
+    let [a, b, c, d, e, f, g, h] = rows;
+    let two = |x, y| (_mm256_unpacklo_epi32(x, y), _mm256_unpackhi_epi32(x, y));
+    let ((ab0, ab1), (cd0, cd1), (ef0, ef1), (gh0, gh1)) = (two(a, b), two(c, d), two(e, f), two(g, h));
+    let four = |x, y| (_mm256_unpacklo_epi64(x, y), _mm256_unpackhi_epi64(x, y));
+    let ((l0, l1), (l2, l3)) = (four(ab0, cd0), four(ab1, cd1));
+    let ((h0, h1), (h2, h3)) = (four(ef0, gh0), four(ef1, gh1));
+    for (i, (l, h)) in [(l0, h0), (l1, h1), (l2, h2), (l3, h3)].into_iter().enumerate() {
+        let (left, right) =
+            (_mm256_permute2x128_si256::<0x20>(l, h), _mm256_permute2x128_si256::<0x31>(l, h));
+        // SAFETY: the caller's promise.
+        unsafe {
+            _mm256_storeu_si256(to.0.offset(i as isize * to.1).cast(), left);
+            _mm256_storeu_si256(to.0.offset((i + 4) as isize * to.1).cast(), right);
+        }
+    }
+}
+
+/// As [`transpose_8x8_u32`], of 16-bit elements.
+///
+/// # Safety
+/// As for [`transpose_8x8_u32`].
+#[target_feature(enable = "avx2")]
+pub(crate) unsafe fn transpose_8x8_u16(to: (*mut u16, isize), from: (*const u16, isize)) {
+    let mut rows = [_mm_setzero_si128(); 8];
+    for (r, row) in rows.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        *row = unsafe { _mm_loadu_si128(from.0.offset(r as isize * from.1).cast()) };
+    }
+    let [a, b, c, d, e, f, g, h] = rows;
+    let two = |x, y| (_mm_unpacklo_epi16(x, y), _mm_unpackhi_epi16(x, y));
+    let ((ab0, ab1), (cd0, cd1), (ef0, ef1), (gh0, gh1)) = (two(a, b), two(c, d), two(e, f), two(g, h));
+    let four = |x, y| (_mm_unpacklo_epi32(x, y), _mm_unpackhi_epi32(x, y));
+    let ((l0, l1), (l2, l3)) = (four(ab0, cd0), four(ab1, cd1));
+    let ((h0, h1), (h2, h3)) = (four(ef0, gh0), four(ef1, gh1));
+    for (i, (l, h)) in [(l0, h0), (l1, h1), (l2, h2), (l3, h3)].into_iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe {
+            _mm_storeu_si128(to.0.offset(2 * i as isize * to.1).cast(), _mm_unpacklo_epi64(l, h));
+            _mm_storeu_si128(to.0.offset((2 * i + 1) as isize * to.1).cast(), _mm_unpackhi_epi64(l, h));
+        }
     }
 }

@@ -2,9 +2,9 @@
 
 /// Defines a function from an [`Isa`](crate::cpu::isa::Isa) to a loop compiled for it.
 ///
-/// With `vectors`, the loop is written over a vector type `V` and compiled for every level. With `scalars`, the compiler is left to
-/// vectorise it, for AVX2 at most; with `once`, for the portable level only: memory is what these loops wait for, and they
-/// are many to compile.
+/// With `vectors`, the loop is written over a vector type `V` and compiled for every level. With `doubles`, it is written over a
+/// type `D` of one double, and the compiler is left to vectorise it, for AVX2 at most; with `once`, for the portable level only:
+/// memory is what these loops wait for, and they are many to compile.
 macro_rules! levels {
     (
         $(#[$doc:meta])+
@@ -49,20 +49,30 @@ macro_rules! levels {
     };
     (
         $(#[$doc:meta])+
-        scalars fn $name:ident<$($G:ident: $Bound:path),+>($($arg:ident: $Arg:ty),+) $body:block
+        doubles fn $name:ident<$($G:ident: $Bound:path),+>($($arg:ident: $Arg:ty),+) $body:block
     ) => {
         $(#[$doc])+
         fn $name<$($G: $Bound),+>(isa: Isa) -> unsafe fn($($Arg),+) {
-            unsafe fn portable<$($G: $Bound),+>($($arg: $Arg),+) $body
+            unsafe fn portable<$($G: $Bound),+>($($arg: $Arg),+) {
+                type D = f64;
+                $body
+            }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
-            unsafe fn avx2<$($G: $Bound),+>($($arg: $Arg),+) $body
+            unsafe fn fused<$($G: $Bound),+>($($arg: $Arg),+) {
+                type D = $crate::cpu::simd::fused::Fused;
+                $body
+            }
+            #[cfg(target_arch = "aarch64")]
+            unsafe fn fused<$($G: $Bound),+>($($arg: $Arg),+) {
+                type D = $crate::cpu::simd::fused::Fused;
+                $body
+            }
             match isa {
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 | Isa::Avx512 | Isa::Amx => avx2::<$($G),+>,
-                #[cfg(target_arch = "x86_64")]
-                Isa::Portable | Isa::Neon => portable::<$($G),+>,
-                #[cfg(not(target_arch = "x86_64"))]
+                Isa::Avx2 | Isa::Avx512 | Isa::Amx => fused::<$($G),+>,
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon => fused::<$($G),+>,
                 _ => portable::<$($G),+>,
             }
         }

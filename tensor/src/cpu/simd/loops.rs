@@ -3,13 +3,14 @@
 //! They take pointers, because the output may be one of the inputs: each block is read before it is written. A *step* of 0
 //! instead of 1 repeats the first element of an operand. None of them reads or writes beyond its `n` elements.
 
+use super::fused::Double;
 use super::lanes::{Lanes, MAX_WIDTH};
 use super::levels::levels;
 use crate::cpu::isa::Isa;
-use crate::op::Int;
 use crate::op::binary::{BinaryFormula, BinaryIntFormula, BinaryIntVisitor, BinaryVisitor};
 use crate::op::compare::{Comparable, CompareFormula, CompareVisitor, PredicateFormula, PredicateVisitor};
 use crate::op::unary::{UnaryFormula, UnaryIntFormula, UnaryIntVisitor, UnaryVisitor};
+use crate::op::{Int, Real};
 use std::{marker::PhantomData, ptr::copy_nonoverlapping};
 
 /// `y[i] = f(x[i])` for `i < n`: `(x, y, n)`.
@@ -43,19 +44,19 @@ levels! {
 
 levels! {
     /// The loop of a unary formula over `f64`.
-    scalars fn unary_f64<F: UnaryFormula>(x: *const f64, y: *mut f64, n: usize) {
+    doubles fn unary_f64<F: UnaryFormula>(x: *const f64, y: *mut f64, n: usize) {
         // SAFETY: the caller's promise is the same.
-        unsafe { map_blocks(x, y, n, F::eval::<f64>) }
+        unsafe { map_blocks(x, y, n, |x| F::eval(D::splat(x)).get()) }
     }
 }
 
 levels! {
     /// The loop of a binary formula over `f64`.
-    scalars fn binary_f64<F: BinaryFormula>(
+    doubles fn binary_f64<F: BinaryFormula>(
         a: *const f64, a_step: usize, b: *const f64, b_step: usize, y: *mut f64, n: usize
     ) {
         // SAFETY: the caller's promise is the same.
-        unsafe { zip_blocks(a, a_step, b, b_step, y, n, F::eval::<f64>) }
+        unsafe { zip_blocks(a, a_step, b, b_step, y, n, |a, b| F::eval(D::splat(a), D::splat(b)).get()) }
     }
 }
 

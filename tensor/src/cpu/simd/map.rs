@@ -259,7 +259,7 @@ native!(f32 f64, |op, choose| Ok(op.dispatch(choose)), op.dispatch(choose));
 native!(i8 i32 i64 u8 u32, |op, choose| op.dispatch_int(choose).ok_or(FloatOnly), op.dispatch_int(choose));
 
 /// Elements converted at a time: few enough for three blocks of `f32` to stay in the first-level cache.
-const BLOCK: usize = 1024;
+const BLOCK: usize = 512;
 
 /// The loops of a 16-bit format: blocks are widened, computed on as `f32`, and rounded.
 macro_rules! widened {
@@ -273,9 +273,9 @@ macro_rules! widened {
                     // SAFETY: the caller's promise, for the part from `start` on; the block is its own output. The input is
                     // no longer borrowed when the output, which may be the same elements, is.
                     unsafe {
-                        Half::widen(std::slice::from_raw_parts(x.add(start), wide.len()), wide);
+                        Half::widen_at(isa, std::slice::from_raw_parts(x.add(start), wide.len()), wide);
                         run(wide.as_ptr(), wide.as_mut_ptr(), wide.len());
-                        Half::narrow(wide, std::slice::from_raw_parts_mut(y.add(start), wide.len()));
+                        Half::narrow_at(isa, wide, std::slice::from_raw_parts_mut(y.add(start), wide.len()));
                     }
                 }
                 Ok(())
@@ -298,10 +298,10 @@ macro_rules! widened {
                     // SAFETY: the caller's promise, for the part from `start` on; a repeated operand has one element. The
                     // operands are no longer borrowed when the output, which may be the same elements, is.
                     unsafe {
-                        widen_operand(a, start, &mut left[..len]);
-                        widen_operand(b, start, &mut right[..len]);
+                        widen_operand(isa, a, start, &mut left[..len]);
+                        widen_operand(isa, b, start, &mut right[..len]);
                         run(left.as_ptr(), a.1, right.as_ptr(), b.1, result.as_mut_ptr(), len);
-                        Half::narrow(&result[..len], std::slice::from_raw_parts_mut(y.add(start), len));
+                        Half::narrow_at(isa, &result[..len], std::slice::from_raw_parts_mut(y.add(start), len));
                     }
                 }
                 Ok(())
@@ -323,8 +323,8 @@ macro_rules! widened {
                     let len = BLOCK.min(n - start);
                     // SAFETY: the caller's promise, for the part from `start` on; a repeated operand has one element.
                     unsafe {
-                        widen_operand(a, start, &mut left[..len]);
-                        widen_operand(b, start, &mut right[..len]);
+                        widen_operand(isa, a, start, &mut left[..len]);
+                        widen_operand(isa, b, start, &mut right[..len]);
                         run(left.as_ptr(), a.1, right.as_ptr(), b.1, y.add(start), len);
                     }
                 }
@@ -336,7 +336,7 @@ macro_rules! widened {
                     let len = BLOCK.min(n - start);
                     // SAFETY: the caller's promise, for the part from `start` on.
                     unsafe {
-                        widen_operand((x, 1), start, &mut wide[..len]);
+                        widen_operand(isa, (x, 1), start, &mut wide[..len]);
                         run(wide.as_ptr(), y.add(start), len);
                     }
                 }
@@ -351,8 +351,8 @@ widened!(f16 bf16);
 ///
 /// # Safety
 /// The operand is readable there: one element if its step is 0, `wide.len()` from `start` on if it is 1.
-unsafe fn widen_operand<T: Half>((x, step): (*const T, usize), start: usize, wide: &mut [f32]) {
+unsafe fn widen_operand<T: Half>(isa: Isa, (x, step): (*const T, usize), start: usize, wide: &mut [f32]) {
     let len = if step == 0 { 1 } else { wide.len() };
     // SAFETY: the caller's promise.
-    Half::widen(unsafe { std::slice::from_raw_parts(x.add(start * step), len) }, &mut wide[..len]);
+    Half::widen_at(isa, unsafe { std::slice::from_raw_parts(x.add(start * step), len) }, &mut wide[..len]);
 }

@@ -1,5 +1,7 @@
 //! Every op of the tables, at every level this machine has, against the scalar formula and against double precision.
 
+use super::accuracy::ulps;
+use super::fused::Fused;
 use super::map::{self, Element, FloatOnly, Pair};
 use crate::cpu::isa::{self, Isa};
 use crate::op::{
@@ -8,7 +10,7 @@ use crate::op::{
 use half::{bf16, f16};
 
 /// The formula of an op on one `f32`.
-struct Scalar;
+pub(super) struct Scalar;
 impl UnaryVisitor for Scalar {
     type Output = fn(f32) -> f32;
     fn visit<F: UnaryFormula>(self) -> Self::Output {
@@ -23,7 +25,7 @@ impl BinaryVisitor for Scalar {
 }
 
 /// Values at which formulas tend to go wrong.
-const GRID: [f32; 33] = [
+pub(super) const GRID: [f32; 33] = [
     0.0,
     -0.0,
     1.0,
@@ -59,130 +61,9 @@ const GRID: [f32; 33] = [
     std::f32::consts::PI,
 ];
 
-/// Every `stride`-th bit pattern of an `f32`.
-fn sweep(stride: usize) -> impl Iterator<Item = f32> {
-    (0..=u32::MAX).step_by(stride).map(f32::from_bits)
-}
-
 /// Bit for bit, except that any NaN equals any NaN.
-fn same(a: f32, b: f32) -> bool {
+pub(super) fn same(a: f32, b: f32) -> bool {
     a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
-}
-
-/// The distance of `y` from the exact value, in units in the last place of an `f32` of that size.
-fn ulps(y: f32, exact: f64) -> f64 {
-    if (y.is_nan() && exact.is_nan()) || (y.is_infinite() && y == exact as f32) {
-        return 0.0;
-    }
-    let exponent = (((exact.to_bits() >> 52) & 0x7ff) as i32 - 1023).clamp(-126, 127);
-    let error = (f64::from(y) - exact).abs() / f64::from(exponent - 23).exp2();
-    if error.is_nan() { f64::INFINITY } else { error }
-}
-
-/// The largest error of an op in ulp, over all `f32`.
-fn bound(op: UnaryOp) -> f64 {
-    use UnaryOp::*;
-    match op {
-        Neg | Abs | Sign | Relu | Relu6 | Floor | Ceil | Round | Trunc => 0.0,
-        // One rounding: of IEEE arithmetic.
-        Recip | Square | Sqrt => 0.501,
-        // Of a result in double precision that may be off by a hundredth.
-        Tan | Asin | Acos | Atan | Sinh | Cosh => 0.51,
-        Exp | Log | Log2 | Log10 => 1.0,
-        Exp2 | Erf => 1.2,
-        Hardsigmoid => 1.0,
-        Expm1 | Log1p | Rsqrt => 1.5,
-        Tanh | Sin | Cos | Softplus | Logsigmoid | Hardswish => 2.0,
-        Sigmoid => 2.5,
-        Silu => 3.0,
-        Gelu => 6.0,
-        Mish => 4.0,
-        // The exponent is rounded before e to its power is taken: 2⁻²⁴ of an exponent of 88 is 88 half ulp of the power, and the
-        // polynomial in it adds its own roundings.
-        GeluTanh => 256.0,
-        // What an op that is new here has to keep to, until it gets a line of its own.
-        #[allow(unreachable_patterns, reason = "every op may have one")]
-        _ => 4.0,
-    }
-}
-
-/// Whether `y` is close enough to the exact value.
-///
-/// Where a subnormal, which has few bits, was multiplied by `x`, the error is that of the subnormal.
-fn accurate(op: UnaryOp, level: Isa, x: f32, y: f32, exact: f64) -> bool {
-    // Without fused multiplication and addition there are more roundings.
-    let bound = bound(op) * if level == Isa::Portable { 1.5 } else { 1.0 };
-    let subnormal = 2f64.powi(-149) * f64::from(x).abs().clamp(1.0, 128.0);
-    ulps(y, exact) <= bound || (exact.abs() < 1e-34 && (f64::from(y) - exact).abs() <= subnormal)
-}
-
-/// Checks an op at `x`: the same bits as the scalar formula if the level fuses, and close to the exact value.
-fn check_unary(op: UnaryOp, level: Isa, x: &[f32]) {
-    let (scalar, exact) = (op.dispatch(Scalar), op.scalar_f64());
-    let mut y = vec![0.0; x.len()];
-    map::unary(op, level, x, &mut y).expect("f32 is a float");
-    for (&x, &y) in x.iter().zip(&y) {
-        let (expected, exact) = (scalar(x), exact(f64::from(x)));
-        let name = op.name();
-        assert!(
-            level == Isa::Portable || same(y, expected),
-            "{level} {name}({x:e}) = {y:e}, not {expected:e}"
-        );
-        assert!(
-            accurate(op, level, x, y, exact),
-            "{level} {name}({x:e}) = {y:e}, {} ulp off",
-            ulps(y, exact)
-        );
-    }
-}
-
-#[test]
-fn unary_ops_equal_the_scalar_formula_and_are_accurate() {
-    let x: Vec<f32> = GRID.into_iter().chain(sweep(9_973)).collect();
-    for &op in UnaryOp::ALL {
-        for &level in isa::available() {
-            check_unary(op, level, &x);
-        }
-    }
-}
-
-#[test]
-#[ignore = "takes minutes: all 2^32 numbers"]
-fn unary_ops_are_accurate_everywhere() {
-    let stride = std::env::var("STRIDE").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
-    for &op in UnaryOp::ALL {
-        for &level in isa::available() {
-            let mut all = sweep(stride).peekable();
-            while all.peek().is_some() {
-                let x: Vec<f32> = all.by_ref().take(1 << 20).collect();
-                check_unary(op, level, &x);
-            }
-        }
-    }
-}
-
-#[test]
-#[ignore = "prints the largest error and the time of every op"]
-fn unary_ops_in_numbers() {
-    let x: Vec<f32> = sweep(997).collect();
-    let small: Vec<f32> = (0..1 << 18).map(|i| (i * 7919 % 1000) as f32 / 250.0 - 2.0).collect();
-    for &op in UnaryOp::ALL {
-        for &level in isa::available() {
-            let mut y = vec![0.0; x.len()];
-            map::unary(op, level, &x, &mut y).expect("f32 is a float");
-            let errors = x.iter().zip(&y).map(|(&x, &y)| (ulps(y, op.scalar_f64()(f64::from(x))), x));
-            let (worst, at) = errors.max_by(|a, b| a.0.total_cmp(&b.0)).expect("there are numbers");
-
-            let mut y = vec![0.0; small.len()];
-            let times = (0..20).map(|_| {
-                let start = std::time::Instant::now();
-                map::unary(op, level, &small, &mut y).expect("f32 is a float");
-                start.elapsed()
-            });
-            let best = times.min().expect("it ran");
-            println!("{:12} {level:8} {worst:8.3} ulp at {at:e}, {best:?} for 256K", op.name());
-        }
-    }
 }
 
 #[test]
@@ -323,32 +204,43 @@ fn any_length_in_place_or_repeated_gives_the_same_elements() {
     check_lengths(|i| i as u32);
 }
 
+/// The formula of an op on doubles: of the C library at the portable level, else of `math64`.
+struct Doubles(Isa);
+impl UnaryVisitor for Doubles {
+    type Output = fn(f64) -> f64;
+    fn visit<F: UnaryFormula>(self) -> Self::Output {
+        if self.0 == Isa::Portable { F::eval::<f64> } else { |x| F::eval(Fused(x)).0 }
+    }
+}
+impl BinaryVisitor for Doubles {
+    type Output = fn(f64, f64) -> f64;
+    fn visit<F: BinaryFormula>(self) -> Self::Output {
+        if self.0 == Isa::Portable { F::eval::<f64> } else { |a, b| F::eval(Fused(a), Fused(b)).0 }
+    }
+}
+
 #[test]
 fn doubles_equal_the_formula_bit_for_bit() {
     let x: Vec<f64> = GRID.into_iter().map(f64::from).chain([1e300, -1e-310, 709.0, 0.1]).collect();
+    let same = |a: f64, b: f64| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
     for &level in isa::available() {
         let mut y = vec![0.0; x.len()];
         for &op in UnaryOp::ALL {
+            let formula = op.dispatch(Doubles(level));
             map::unary(op, level, &x, &mut y).expect("f64 is a float");
             for (&x, &y) in x.iter().zip(&y) {
-                let expected = op.scalar_f64()(x);
-                assert!(
-                    y.to_bits() == expected.to_bits() || (y.is_nan() && expected.is_nan()),
-                    "{level} {}({x:e}) = {y:e}, not {expected:e}",
-                    op.name()
-                );
+                let expected = formula(x);
+                assert!(same(y, expected), "{level} {}({x:e}) = {y:e}, not {expected:e}", op.name());
             }
         }
         for &op in BinaryOp::ALL {
+            let formula = op.dispatch(Doubles(level));
             for &b in &x {
                 map::binary(op, level, &x, &[b], &mut y).expect("f64 is a float");
                 for (&a, &y) in x.iter().zip(&y) {
-                    let expected = op.scalar_f64()(a, b);
-                    assert!(
-                        y.to_bits() == expected.to_bits() || (y.is_nan() && expected.is_nan()),
-                        "{level} {}({a:e}, {b:e}) = {y:e}, not {expected:e}",
-                        op.name()
-                    );
+                    let expected = formula(a, b);
+                    let name = op.name();
+                    assert!(same(y, expected), "{level} {name}({a:e}, {b:e}) = {y:e}, not {expected:e}");
                 }
             }
         }

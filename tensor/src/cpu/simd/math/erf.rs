@@ -41,37 +41,16 @@ pub(in super::super) fn erf<V: Lanes>(x: V) -> V {
 /// `Φ(x)`, the share of a standard normal below `x`.
 #[inline(always)]
 pub(in super::super) fn normal_cdf<V: Lanes>(x: V) -> V {
-    let one = V::splat(1.0);
     // Φ(-15) rounds to 0.
     let a = V::splat(15.0).smaller(abs(x));
-    // Φ(-a) = e^(-a²/2) · s · p(s) with s = 1 / (1 + 0.3 a), to 2^-28
-    let s = one / a.mul_add(V::splat(0.3), one);
-    let p = polynomial(
-        s,
-        [
-            0.119_686_693,
-            0.119_571_85,
-            0.110_235_177,
-            0.078_390_777,
-            0.096_153_729,
-            -0.079_418_033,
-            0.191_778_347,
-            -0.228_209_257,
-            0.112_433_881,
-            -0.020_623_164,
-        ],
-    );
+    // Φ(-a) = e^(-a²/2) · p(a) / q(a), to 2^-27: all coefficients are positive, so that nothing cancels.
+    let p = polynomial(a, [0.5, 0.439_283_2, 0.183_968_63, 0.040_880_847, 4.153_146_5e-3]);
+    let q = polynomial(a, [1.0, 1.676_451_4, 1.205_546_9, 0.471_407_22, 0.102_479_204, 0.010_410_283]);
     // The rounding error of a² would be multiplied by a² in the result: take it into account.
     let square = a * a;
     let lost = a.mul_add_exact(a, -square);
-    let ratio = s * p;
+    let ratio = p / q;
     let ratio = (lost * V::splat(-0.5)).mul_add(ratio, ratio);
     let tail = exp(square * V::splat(-0.5)) * ratio;
-    let far = V::select(x.lt(V::splat(0.0)), tail, one - tail);
-    // Near 0 a rounding error of s would be multiplied by 2.7: there Φ(x) = 1/2 + x · q(x²), to 2^-26
-    let q = polynomial(
-        square,
-        [0.398_942_3, -0.066_490_904, 9.977_456e-3, -1.197_430_9e-3, 1.257_227_7e-4, -1.239_135_4e-5],
-    );
-    V::select(a.lt(one), q.mul_add(x, V::splat(0.5)), far)
+    V::select(x.lt(V::splat(0.0)), tail, V::splat(1.0) - tail)
 }

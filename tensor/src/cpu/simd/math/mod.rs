@@ -1,8 +1,20 @@
 //! The elementary functions, once for every width.
 //!
 //! The polynomials are minimax fits, with coefficients rounded to `f32` one after the other and the rest fitted again. Each
-//! function states the error of its polynomial; the error of its results, in units in the last place, is bounded by
-//! the tests of [`super`].
+//! function states the error of its polynomial. The largest errors of results, in units in the last place, where multiplication
+//! and addition are fused: of `exp` and `tanh` over all `f32`, of the others over every 251st.
+//!
+//! | op | ulp | op | ulp | op | ulp |
+//! |---|---|---|---|---|---|
+//! | `exp` | 1.02 | `log` | 0.80 | `sigmoid` | 2.27 |
+//! | `exp2` | 0.82 | `log2` | 0.88 | `silu` | 3.10 |
+//! | `expm1` | 1.34 | `log10` | 0.86 | `softplus` | 1.62 |
+//! | `tanh` | 1.47 | `log1p` | 1.45 | `logsigmoid` | 1.64 |
+//! | `sin` | 1.56 | `erf` | 0.98 | `mish` | 4.11 |
+//! | `cos` | 1.53 | `gelu` | 5.28 | `hardswish` | 1.85 |
+//! | `tan`, `asin`, `acos`, `atan`, `sinh`, `cosh` | 0.51 | `gelu_tanh` | 159, far out where it is close to 0 | `rsqrt` | 1.48 |
+//!
+//! The tests hold a part of all numbers to bounds a little above these, and all of them on demand.
 #![allow(
     clippy::approx_constant,
     clippy::excessive_precision,

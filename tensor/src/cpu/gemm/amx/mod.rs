@@ -41,7 +41,7 @@ use super::source::Operand;
 use crate::cpu::isa::{self, Isa};
 use half::{bf16, f16};
 use std::any::TypeId;
-use unit::{LinesFn, PlaneFn, Session, TileFn, TileJob, Unit};
+use unit::{Session, TileFn, TileJob, Unit};
 
 /// Lines of a panel, and steps of a block: two tiles by one.
 pub(in crate::cpu) const BLOCK: usize = 32;

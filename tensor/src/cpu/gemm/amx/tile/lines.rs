@@ -1,6 +1,6 @@
 //! The kernels whose operand A lies in planes of single steps, at any address.
 
-use super::super::{LinesFn, LinesJob};
+use super::super::unit::{LinesFn, LinesJob};
 use std::arch::asm;
 
 /// By [`Products`](super::super::Products).

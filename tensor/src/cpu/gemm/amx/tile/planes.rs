@@ -1,6 +1,6 @@
 //! The kernels whose operand B lies in planes.
 
-use super::super::{PlaneFn, PlaneJob};
+use super::super::unit::{PlaneFn, PlaneJob};
 use std::arch::asm;
 
 /// By [`Products`](super::super::Products).

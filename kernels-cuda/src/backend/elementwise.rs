@@ -8,7 +8,7 @@ use tensor::{DType, Error, Layout, Number, Result, Tensor};
 use super::copy::{copy_as, full};
 use super::names::{number, short, size};
 use super::storage::{New, operand};
-use super::walk::pieces;
+use super::walk::{Operand, crossing, pieces};
 use crate::gpu::Gpu;
 use crate::launch;
 
@@ -46,8 +46,21 @@ fn check(op: &'static str, dtype: DType, of_integers: bool) -> Result<()> {
     }
 }
 
+/// Elements from which on an operand is turned around first.
+const MANY: usize = 1 << 14;
+
+/// An operand whose rows run across those of the result, in the order of the result: turning it around tile by tile first costs less
+/// than reading a line of memory for every element.
+fn in_order(gpu: &'static Gpu, y: &Operand, x: &Tensor) -> Result<Tensor> {
+    match x.numel() >= MANY && crossing(&y.layout, x.layout()).is_some() {
+        true => copy_as(gpu, x, x.dtype(), y.layout),
+        false => Ok(x.clone()),
+    }
+}
+
 /// Launches `kernel` over a result and an operand.
 fn one(gpu: &'static Gpu, kernel: &str, y: New, x: &Tensor) -> Result<Tensor> {
+    let x = &in_order(gpu, &y.operand(), x)?;
     for piece in pieces([y.operand(), operand(x)]) {
         let [y, x] = piece.at;
         launch::map1(gpu, kernel, piece.launch(), piece.walk, y, x)?;
@@ -57,6 +70,7 @@ fn one(gpu: &'static Gpu, kernel: &str, y: New, x: &Tensor) -> Result<Tensor> {
 
 /// Launches `kernel` over a result and two operands.
 fn two(gpu: &'static Gpu, kernel: &str, y: New, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let (a, b) = (&in_order(gpu, &y.operand(), a)?, &in_order(gpu, &y.operand(), b)?);
     for piece in pieces([y.operand(), operand(a), operand(b)]) {
         let [y, a, b] = piece.at;
         launch::map2(gpu, kernel, piece.launch(), piece.walk, y, a, b)?;
@@ -104,6 +118,7 @@ pub(super) fn binary_into(gpu: &'static Gpu, op: BinaryOp, mut a: Tensor, b: &Te
         return binary(gpu, op, &a, b);
     }
     let kernel = format!("binary_{}_{}", op.name(), short(dtype));
+    let b = &in_order(gpu, &operand(&a), b)?;
     for piece in pieces([operand(&a), operand(&a), operand(b)]) {
         let [y, a, b] = piece.at;
         launch::map2(gpu, &kernel, piece.launch(), piece.walk, y, a, b)?;
@@ -130,7 +145,12 @@ pub(super) fn select(gpu: &'static Gpu, condition: &Tensor, a: &Tensor, b: &Tens
     let dtype = a.dtype();
     let y = New::of(gpu, result_layout(&[a, b, condition]), dtype)?;
     let kernel = format!("select_{}", size(dtype));
-    for piece in pieces([y.operand(), operand(condition), operand(a), operand(b)]) {
+    let [condition, a, b] = [
+        in_order(gpu, &y.operand(), condition)?,
+        in_order(gpu, &y.operand(), a)?,
+        in_order(gpu, &y.operand(), b)?,
+    ];
+    for piece in pieces([y.operand(), operand(&condition), operand(&a), operand(&b)]) {
         let [y, c, a, b] = piece.at;
         launch::map3(gpu, &kernel, piece.launch(), piece.walk, y, c, a, b)?;
     }

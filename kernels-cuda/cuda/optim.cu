@@ -1,4 +1,6 @@
-// Steps of optimizers in one pass over memory, in place. The formulas are those of tensor/src/composed/mod.rs.
+// Steps of optimizers in one pass over memory, in place. The formulas are those of tensor/src/cpu/optim.rs, whose results these are to
+// the last bit: products are not fused with sums.
+// nvcc: -fmad=false
 //
 // Launch: a thread for each element or vector of 16 bytes. Bytes: parameter and state read and written once, the gradient read once.
 #include "map.h"
@@ -27,12 +29,15 @@ template <int WRITTEN, int N, class T, class F> DEVICE void step(const Walk<N> &
     UNROLL for (int k = 0; k < WRITTEN; k++) arrays[k].template store_vector<V>(at[k], vectors[k]);
 }
 
+// The scaled gradient with its L2 penalty. Without one the parameter is not looked at: an infinite one would make it NaN.
+template <class T> DEVICE T penalised(T g, T p, T factor, T decay) { return decay == T(0) ? g * factor : g * factor + p * decay; }
+
 // p -= lr (g + decay p).
 #define SGD(T)                                                                                                                   \
     KERNEL_OF(MAP_THREADS, sgd_##T, (PARAMETER Walk<2> walk, Global<T> p, Global<T> g, f64 lr, f64 decay, f64 scale)) {          \
         const T rate = T(lr), shrink = T(decay), factor = T(scale);                                                              \
         step<1, 2, T>(walk, {p, g}, [=](T(&v)[2]) {                                                                              \
-            const T grad = v[1] * factor + v[0] * shrink;                                                                        \
+            const T grad = penalised(v[1], v[0], factor, shrink);                                                                \
             v[0] = v[0] - grad * rate;                                                                                           \
         });                                                                                                                      \
     }
@@ -44,7 +49,7 @@ template <int WRITTEN, int N, class T, class F> DEVICE void step(const Walk<N> &
                f64 share, u32 first, u32 nesterov)) {                                                                            \
         const T rate = T(lr), shrink = T(decay), factor = T(scale), keep = T(momentum), take = T(share);                         \
         step<2, 3, T>(walk, {p, m, g}, [=](T(&v)[3]) {                                                                           \
-            const T grad = v[2] * factor + v[0] * shrink;                                                                        \
+            const T grad = penalised(v[2], v[0], factor, shrink);                                                                \
             const T velocity = first ? grad : v[1] * keep + grad * take;                                                         \
             const T direction = nesterov ? grad + velocity * keep : velocity;                                                    \
             v[0] = v[0] - direction * rate;                                                                                      \
@@ -60,7 +65,7 @@ template <int WRITTEN, int N, class T, class F> DEVICE void step(const Walk<N> &
         const T factor = T(scale), added = T(decay), kept = T(shrunk), b1 = T(beta1), b2 = T(beta2), c1 = T(1 - beta1),          \
                 c2 = T(1 - beta2), r = T(root), e = T(eps), by = T(rate);                                                        \
         step<3, 4, T>(walk, {p, m, s, g}, [=](T(&v)[4]) {                                                                        \
-            const T grad = v[3] * factor + v[0] * added;                                                                         \
+            const T grad = penalised(v[3], v[0], factor, added);                                                                 \
             v[1] = v[1] * b1 + grad * c1;                                                                                        \
             v[2] = v[2] * b2 + grad * grad * c2;                                                                                 \
             v[0] = v[0] * kept - v[1] / (std::sqrt(v[2]) / r + e) * by;                                                          \

@@ -82,6 +82,16 @@ DEVICE f64 normal(const Bits &bits) {
     return std::sqrt(-2.0 * logarithm(u)) * cos_of_turns(v);
 }
 
+// A double as an element: rounded to nearest; integers truncate and saturate, as `Scalar::from_f64` has it.
+template <class T> DEVICE T element(f64 x) {
+    if constexpr (std::is_integral_v<T>) {
+        const i64 whole = to_integer(x), least = i64(std::numeric_limits<T>::min()), most = i64(std::numeric_limits<T>::max());
+        return static_cast<T>(whole < least ? least : whole > most ? most : whole);
+    } else {
+        return cast<T>(x);
+    }
+}
+
 // `a` and `b`: the bounds of a uniform draw, or mean and standard deviation of a normal one, or a the probability of 1.
 enum Distribution : u32 { UNIFORM, NORMAL, BERNOULLI };
 
@@ -90,17 +100,17 @@ template <class T> DEVICE void draw(u32 n, u32 distribution, f64 a, f64 b, u64 s
     if (i >= n) return;
     const Bits bits = philox(seed, offset + i);
     if (distribution == NORMAL) {
-        y[i] = cast<T>(a + b * normal(bits));
+        y[i] = element<T>(a + b * normal(bits));
         return;
     }
     const f64 u = unit(bits.word[0], bits.word[1]);
     if (distribution == BERNOULLI) {
-        y[i] = cast<T>(u < a ? 1.0 : 0.0);
+        y[i] = element<T>(u < a ? 1.0 : 0.0);
         return;
     }
-    const T drawn = cast<T>(a + (b - a) * u);
+    const T drawn = element<T>(a + (b - a) * u);
     // Rounding to a narrow type may reach the bound that is excluded.
-    y[i] = a < b && !(cast<f64>(drawn) < b) ? cast<T>(a) : drawn;
+    y[i] = a < b && !(cast<f64>(drawn) < b) ? element<T>(a) : drawn;
 }
 
 // Integers in [low, low + range).

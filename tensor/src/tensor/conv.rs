@@ -1,7 +1,7 @@
 //! Convolutions over one to three spatial dims.
 
 use super::Tensor;
-use crate::op::UnaryOp;
+use crate::op::{BinaryOp, UnaryOp};
 use crate::{Conv, Error, Result, Shape};
 
 impl Tensor {
@@ -181,7 +181,7 @@ impl Tensor {
             Some(bias) if bias.dims() == &output.dims()[1..2] => {
                 let mut shape = vec![1; self.rank()];
                 shape[1] = output.dims()[1];
-                y.add(&bias.reshape(shape)?)
+                y.binary_into(BinaryOp::Add, &bias.reshape(shape)?)
             }
             Some(bias) => {
                 let expected = format!("expected a bias of [{}]", output.dims()[1]);

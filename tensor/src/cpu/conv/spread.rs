@@ -1,7 +1,7 @@
-//! How independent units of work are spread over the threads: a function of their number and size alone.
+//! How independent units of work are spread over the threads. What a unit computes does not depend on it.
 
 use crate::Result;
-use crate::cpu::threads::parallel_for;
+use crate::cpu::threads::{num_threads, parallel_for};
 use std::sync::Mutex;
 
 /// Products per unit from which one unit occupies all threads.
@@ -14,9 +14,10 @@ const MANY: usize = 16;
 const TASK: usize = 1 << 18;
 
 /// As [`side_by_side`], for units that can use all threads themselves: few large ones run one after the other, each with all
-/// threads for itself.
+/// threads for itself, unless side by side they keep nearly all threads busy, too.
 pub(super) fn spread(units: usize, products: usize, f: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
-    if units < MANY && products >= LARGE {
+    let idle = units.next_multiple_of(num_threads()) - units;
+    if units < MANY && products >= LARGE && 8 * idle > units {
         return (0..units).try_for_each(f);
     }
     side_by_side(units, products, f)

@@ -3,7 +3,7 @@
 use super::cases::{moderate, views};
 use super::{FLOATS, Report, Tolerance, epsilon, host, upload};
 use crate::backend::{AdamStep, CrossEntropy, Reduction, SgdStep};
-use crate::{DType, Device, Result, Tensor, composed};
+use crate::{DType, Device, Number, Result, Tensor, composed};
 
 /// Two ways to sum up to `n` terms of order 1; 16-bit intermediates of the composed form are rounded a few times more.
 fn either_way(dtype: DType, n: usize) -> Tolerance {
@@ -196,6 +196,36 @@ pub fn check_optimizers(device: &Device) {
                     &view.values,
                     Tolerance::EXACT,
                 )?;
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Clamping, dropout, and the gradients of both.
+pub fn check_clamp_and_dropout(device: &Device) {
+    Report::of("clamp and dropout", |report| {
+        let backend = device.backend();
+        for dtype in FLOATS {
+            for view in views(device, dtype, &moderate(8192, dtype, 1))? {
+                let x = &view.x;
+                let g = upload(device, dtype, x.dims(), &moderate(view.values.len(), dtype, 2))?;
+                for bounds in
+                    [(Some(-0.5), Some(0.25)), (None, Some(0.0)), (Some(0.5), None), (Some(1.0), Some(-1.0))]
+                {
+                    let (low, high) = (bounds.0.map(Number::Float), bounds.1.map(Number::Float));
+                    let label = || format!("clamp of {dtype}, {}, to {bounds:?}", view.name);
+                    report.same(label, &composed::clamp(x, low, high)?, &backend.clamp(x, low, high)?)?;
+                    let expected = composed::clamp_backward(&g, x, low, high)?;
+                    report.same(label, &expected, &backend.clamp_backward(&g, x, low, high)?)?;
+                }
+                let label = || format!("dropout of {dtype}, {}", view.name);
+                let (expected, expected_kept) = composed::dropout(x, 0.75, 5, 11)?;
+                let (y, kept) = backend.dropout(x, 0.75, 5, 11)?;
+                report.same(label, &expected, &y)?;
+                report.same(label, &expected_kept, &kept)?;
+                let expected = composed::dropout_backward(&g, &kept, 0.75)?;
+                report.same(label, &expected, &backend.dropout_backward(&g, &kept, 0.75)?)?;
             }
         }
         Ok(())

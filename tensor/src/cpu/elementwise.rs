@@ -268,23 +268,6 @@ pub(crate) fn predicate(op: PredicateOp, x: &Tensor) -> Result<Tensor> {
     })
 }
 
-/// `min(max(x, low), high)`; an absent bound does not bind.
-pub(crate) fn clamp(x: &Tensor, low: Option<Number>, high: Option<Number>) -> Result<Tensor> {
-    let isa = isa();
-    for (op, _) in bounds(low, high) {
-        map::check_binary(op, x.dtype())?;
-    }
-    match_dtype!(x.dtype(), T => from_one::<T, T>(result_layout(&[x]), x, |x, y| {
-        // A block stays in the first-level cache from one bound to the next.
-        for (i, y) in y.chunks_mut(BLOCK).enumerate() {
-            x.part(i * BLOCK, y.len()).copy_to(y);
-            for (op, bound) in bounds(low, high) {
-                map::binary_into(op, isa, y, Operand::Scalar(bound.to_scalar::<T>()));
-            }
-        }
-    }))
-}
-
 /// The bounds that there are, and what they do.
 fn bounds(low: Option<Number>, high: Option<Number>) -> impl Iterator<Item = (BinaryOp, Number)> {
     let low = low.map(|bound| (BinaryOp::Maximum, bound));

@@ -74,9 +74,6 @@ impl Backend for Cpu {
     fn binary_into(&self, op: BinaryOp, a: Tensor, b: &Tensor) -> Result<Tensor> {
         elementwise::binary_into(op, a, b)
     }
-    fn clamp(&self, x: &Tensor, low: Option<Number>, high: Option<Number>) -> Result<Tensor> {
-        elementwise::clamp(x, low, high)
-    }
     fn clamp_backward(
         &self,
         grad: &Tensor,

@@ -1,28 +1,5 @@
-// Matrix products by their definition: gemm_naive_T, a thread for each element of the result, which walks along k. For integers, and
-// the oracle of the other kernels. Launch: ceil(matrices m n / 256) blocks of 256. Bytes: 2 k elements for each of the result.
-#include "gemm/product.h"
-
-// Sums of integers wrap, so that they are the same in whatever is as wide.
-template <class T> using Sum = std::conditional_t<std::is_integral_v<T>, std::conditional_t<sizeof(T) == 8, u64, u32>, Wide<T>>;
-
-template <class T>
-DEVICE void multiply_naively(const Product<Strided, Strided> &p, u32 count, Global<T> y, Global<const T> a, Global<const T> b, Global<const T> bias) {
-    const u32 e = block_x() * block_size() + thread_x();
-    if (e >= count) return;
-    const Output &out = p.out;
-    const u32 outer = out.columns.quotient(e), j = e - outer * out.n();
-    const u32 z = out.rows.quotient(outer), i = outer - z * out.m();
-    i64 at[4];
-    out.batch.offsets(z, at);
-    const i64 row = at[1] + p.a.row.offset(i), column = at[2] + p.b.row.offset(j);
-    Sum<T> sum = 0;
-    for (u32 k = 0; k < p.k; k++) {
-        const T u = a[row + p.a.column.offset(k)], v = b[column + p.b.column.offset(k)];
-        sum += static_cast<Sum<T>>(widen(u)) * static_cast<Sum<T>>(widen(v));
-    }
-    if (out.with_bias) sum += static_cast<Sum<T>>(widen(bias[at[3] + i * out.bias_row + j * out.bias_column]));
-    y[at[0] + out.row.offset(i) + out.column.offset(j)] = narrow<T>(static_cast<Wide<T>>(sum));
-}
+// gemm_naive_T: for integers, and the oracle of the other kernels.
+#include "gemm/naive.h"
 
 #define NAIVE(T)                                                                                                                 \
     KERNEL_OF(256, gemm_naive_##T,                                                                                               \

@@ -4,7 +4,7 @@
 //! of a GPU is in one queue, so memory that is given back later is not used again before a kernel is done with it.
 
 use crate::CudaError;
-use crate::backend::gemm::product::{Output, Product, Strided};
+use crate::backend::gemm::product::{Gathered, Output, Product, Strided};
 use crate::backend::walk::{Divisor, Walk};
 use crate::backend::windows::Windows;
 use crate::gpu::Gpu;
@@ -36,6 +36,8 @@ unsafe impl<A: Parameter, B: Parameter> Parameter for Product<A, B> {}
 unsafe impl Parameter for Output {}
 // SAFETY: `Strided` of cuda/gemm/operand.h, as above.
 unsafe impl Parameter for Strided {}
+// SAFETY: `Gathered` of cuda/gemm/operand.h, as above.
+unsafe impl Parameter for Gathered {}
 
 /// Puts a kernel into the GPU's queue.
 fn submit(gpu: &Gpu, kernel: &str, launch: Launch, arguments: &[Argument]) -> Result<(), CudaError> {
@@ -132,19 +134,6 @@ launchers! {
         walk: Walk<4>, p: Pointer, m: Pointer, s: Pointer, g: Pointer, scale: f64, decay: f64, shrunk: f64, beta1: f64,
         beta2: f64, root: f64, eps: f64, rate: f64,
     );
-    /// `conv_T`.
-    conv(
-        windows: Windows, batch: u32, channels: u32, out: u32, groups: u32, with_bias: u32, y: Pointer, x: Pointer, w: Pointer,
-        bias: Pointer,
-    );
-    /// `conv_grad_input_T`.
-    conv_grad_input(
-        windows: Windows, batch: u32, channels: u32, out: u32, groups: u32, dx: Pointer, g: Pointer, w: Pointer,
-    );
-    /// `conv_grad_weight_T`.
-    conv_grad_weight(
-        windows: Windows, batch: u32, channels: u32, out: u32, groups: u32, chunk: u32, dw: Pointer, g: Pointer, x: Pointer,
-    );
     /// `layer_norm_T`.
     layer_norm(
         lines: u32, n: u32, log_size: u32, eps: f64, affine: u32, y: Pointer, means: Pointer, rstds: Pointer, x: Pointer,
@@ -199,6 +188,10 @@ launchers! {
     gemm(p: Product<Strided, Strided>, y: Pointer, partial: Pointer, a: Pointer, b: Pointer, bias: Pointer);
     /// `gemm_naive_T` of cuda/gemm_naive.cu.
     gemm_naive(p: Product<Strided, Strided>, count: u32, y: Pointer, a: Pointer, b: Pointer, bias: Pointer);
+    /// `conv_T_TILE_FORM` of cuda/conv.cu.
+    conv(p: Product<Strided, Gathered>, y: Pointer, partial: Pointer, a: Pointer, b: Pointer, bias: Pointer);
+    /// `conv_naive_T` of cuda/conv.cu.
+    conv_naive(p: Product<Strided, Gathered>, count: u32, y: Pointer, a: Pointer, b: Pointer, bias: Pointer);
     /// `sum_parts_T` of cuda/gemm.cu.
     sum_parts(out: Output, count: u32, parts: u32, y: Pointer, partial: Pointer, bias: Pointer);
 }

@@ -51,11 +51,10 @@ struct Strided {
 };
 
 // As `Strided`, and the element is 0 unless each of three coordinates, to which row and column contribute, lies in the image:
-// coordinate s is row_steps[s] · (index first + s of the row) + column_steps[s] · (that of the column) + shifts[s].
+// coordinate s is row_steps[s] · (index s of the row) + column_steps[s] · (index s of the column) + shifts[s].
 struct Gathered {
-    Axis row, column; // of rank 4
+    Axis row, column; // of rank 4, the last for what is no coordinate
     u32 vector;
-    u32 row_first, column_first; // 0 or 1: whether the first index is that of the channel
     i32 row_steps[3], column_steps[3], shifts[3];
     u32 sizes[3];
     u32 unused;
@@ -65,10 +64,10 @@ struct Gathered {
         i32 at[3];
     };
 
-    DEVICE Place row_at(u32 i) const { return place(row, i, row_first, row_steps, shifts); }
+    DEVICE Place row_at(u32 i) const { return place(row, i, row_steps, shifts); }
     DEVICE Place column_at(u32 k) const {
         const i32 none[3] = {0, 0, 0};
-        return place(column, k, column_first, column_steps, none);
+        return place(column, k, column_steps, none);
     }
     DEVICE bool meet(const Place &r, const Place &c) const {
         bool inside = true;
@@ -77,11 +76,11 @@ struct Gathered {
     }
 
   private:
-    DEVICE static Place place(const Axis &axis, u32 i, u32 first, const i32 (&steps)[3], const i32 (&shifts)[3]) {
+    DEVICE static Place place(const Axis &axis, u32 i, const i32 (&steps)[3], const i32 (&shifts)[3]) {
         u32 index[4];
         Place p;
         p.offset = axis.split(i, index);
-        UNROLL for (int s = 0; s < 3; s++) p.at[s] = i32(first ? index[s + 1] : index[s]) * steps[s] + shifts[s];
+        UNROLL for (int s = 0; s < 3; s++) p.at[s] = i32(index[s]) * steps[s] + shifts[s];
         return p;
     }
 };

@@ -1,6 +1,6 @@
 //! The windows of convolutions and pooling as kernels take them.
 
-use tensor::{Conv, Pool};
+use tensor::Pool;
 
 use super::walk::Divisor;
 
@@ -33,19 +33,6 @@ fn numbers(given: &[usize], lacking: usize) -> [u32; 3] {
 }
 
 impl Windows {
-    /// Of a convolution; `size`, `out` and `kernel` are the spatial extents.
-    pub(super) fn of_conv(size: &[usize], out: &[usize], kernel: &[usize], conv: &Conv) -> Windows {
-        let n = size.len();
-        Windows {
-            size: divisors(size),
-            out: divisors(out),
-            kernel: divisors(kernel),
-            stride: numbers(&conv.stride[..n], 1),
-            padding: numbers(&conv.padding[..n], 0),
-            dilation: numbers(&conv.dilation[..n], 1),
-        }
-    }
-
     /// Of a pooling; an average has no dilation.
     pub(super) fn of_pool(size: &[usize], out: &[usize], pool: &Pool, dilated: bool) -> Windows {
         let n = size.len();

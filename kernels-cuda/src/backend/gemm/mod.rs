@@ -6,7 +6,7 @@ pub(super) mod work;
 
 use tensor::{DType, Error, Result, Shape, Tensor};
 
-use self::plan::{Extent, Plan, Tile};
+use self::plan::{Extent, Tile};
 use self::product::{Axis, Extents, Output, Strided, runs_fit};
 use self::work::{Work, run};
 use super::names::short;
@@ -17,7 +17,7 @@ use crate::launch::{self, Pointer};
 use crate::module::Launch;
 
 /// Blocks, rows, columns, matrices and terms that a launch may have.
-const LIMIT: usize = (1 << 31) - 1;
+pub(super) const LIMIT: usize = (1 << 31) - 1;
 
 /// `[…, m, k] · […, k, n] -> […, m, n]`.
 pub(super) fn matmul(gpu: &'static Gpu, a: &Tensor, b: &Tensor) -> Result<Tensor> {
@@ -150,8 +150,7 @@ fn naive(gpu: &'static Gpu, op: &'static str, work: &Work<Strided, Strided>) -> 
     let Work { extent, pointers: [y, a, b, bias], dtype, .. } = *work;
     let count = extent.m.saturating_mul(extent.n).saturating_mul(extent.matrices);
     countable(op, count)?;
-    let one = Plan { tile: plan::F32[0], parts: 1, depth: extent.k };
     let (kernel, launch) =
         (format!("gemm_naive_{}", short(dtype)), Launch::new(count.div_ceil(256) as u32, 256));
-    Ok(launch::gemm_naive(gpu, &kernel, launch, work.product(&one, 0), count as u32, y, a, b, bias)?)
+    Ok(launch::gemm_naive(gpu, &kernel, launch, work.whole(), count as u32, y, a, b, bias)?)
 }

@@ -53,6 +53,49 @@ impl Strided {
     }
 }
 
+/// Which pairs of a row and a column of [`Gathered`] lie in the image, for each of three dims, the last first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame {
+    /// What an index of the row, and of the column, adds to the coordinate.
+    pub(crate) row_steps: [isize; 3],
+    pub(crate) column_steps: [isize; 3],
+    /// The coordinate of both first indices.
+    pub(crate) shifts: [isize; 3],
+    /// Coordinates are below this.
+    pub(crate) sizes: [usize; 3],
+}
+
+/// An operand that is 0 outside of an image: `Gathered` of `cuda/gemm/operand.h`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Gathered {
+    row: Axis,
+    column: Axis,
+    vector: u32,
+    row_steps: [i32; 3],
+    column_steps: [i32; 3],
+    shifts: [i32; 3],
+    sizes: [u32; 3],
+    unused: u32,
+}
+
+impl Gathered {
+    /// `vector`: whether runs of 16 bytes are whole, aligned, and in the image or out of it as one.
+    pub(crate) fn new(row: &Extents, column: &Extents, frame: Frame, vector: bool) -> Gathered {
+        let steps = |steps: [isize; 3]| steps.map(|n| n as i32);
+        Gathered {
+            row: Axis::of_each(row),
+            column: Axis::of_each(column),
+            vector: u32::from(vector),
+            row_steps: steps(frame.row_steps),
+            column_steps: steps(frame.column_steps),
+            shifts: steps(frame.shifts),
+            sizes: frame.sizes.map(|n| n as u32),
+            unused: 0,
+        }
+    }
+}
+
 /// Where results go, and what is added: `Output` of `cuda/gemm/product.h`.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]

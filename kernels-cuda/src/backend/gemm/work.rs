@@ -3,7 +3,7 @@
 use tensor::{DType, Error, Result};
 
 use super::LIMIT;
-use super::plan::{Extent, Plan, Tile};
+use super::plan::{Extent, F32, Plan, Tile};
 use super::product::{Output, Product, Tiles};
 use crate::CudaError;
 use crate::backend::names::short;
@@ -39,8 +39,13 @@ pub(in crate::backend) type Launcher<A, B> = fn(
 ) -> std::result::Result<(), CudaError>;
 
 impl<A: Copy, B: Copy> Work<A, B> {
+    /// In one part, for kernels without tiles.
+    pub(in crate::backend) fn whole(&self) -> Product<A, B> {
+        self.product(&Plan { tile: F32[0], parts: 1, depth: self.extent.k }, 0)
+    }
+
     /// As the kernels of `plan` take it, from matrix `first` on.
-    pub(super) fn product(&self, plan: &Plan, first: usize) -> Product<A, B> {
+    fn product(&self, plan: &Plan, first: usize) -> Product<A, B> {
         let (down, across) = plan.grid(self.extent);
         Product {
             k: self.extent.k as u32,

@@ -14,7 +14,7 @@
 use tensor::{Conv, DType, Layout, Result, Shape, Tensor};
 
 use super::gemm::plan::{self, Extent, Tile};
-use super::gemm::product::{Axis, Extents, Gathered, Output, Strided, Frame, runs_fit};
+use super::gemm::product::{Axis, Extents, Frame, Gathered, Output, Strided, runs_fit};
 use super::gemm::work::{Work, run};
 use super::gemm::{LIMIT, countable};
 use super::names::short;
@@ -146,9 +146,8 @@ pub(super) fn conv_grad_input(
         let meets: [Phase; 3] = std::array::from_fn(|s| {
             Phase::new(phase[s], spec.stride[s], spec.padding[s], spec.dilation[s], w.spatial[s].0)
         });
-        let extents: [usize; 3] = std::array::from_fn(|s| {
-            dx.spatial[s].0.saturating_sub(phase[s]).div_ceil(spec.stride[s])
-        });
+        let extents: [usize; 3] =
+            std::array::from_fn(|s| dx.spatial[s].0.saturating_sub(phase[s]).div_ceil(spec.stride[s]));
         let shifts = meets.map(|m| m.shift);
         let frame = Frame {
             row_steps: [1; 3],
@@ -319,11 +318,7 @@ fn product(gpu: &'static Gpu, op: &'static str, form: &str, parts: Parts) -> Res
     let batch = Dims(vec![(groups, [steps[0], steps[1], steps[2], bias_step * rows.0 as isize])]).joined();
     let work = Work {
         extent,
-        a: Strided::new(
-            &left.0,
-            &left.1,
-            joined_runs_fit(&left.1, &[&left.0, &step(1)], at[1], lanes, size),
-        ),
+        a: Strided::new(&left.0, &left.1, joined_runs_fit(&left.1, &[&left.0, &step(1)], at[1], lanes, size)),
         b: Gathered::new(&right.0, &right.1, frame, runs),
         out: Output {
             rows: countable(op, extent.m)?,

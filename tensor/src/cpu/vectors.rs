@@ -9,6 +9,7 @@
 
 use crate::cpu::isa::Isa;
 use crate::cpu::simd::lanes::Lanes;
+use crate::cpu::simd::{BELOW_UNIT, exp_below};
 #[cfg(target_arch = "aarch64")]
 use crate::cpu::simd::neon::F32x4;
 use crate::cpu::simd::scalar::Plain;
@@ -36,6 +37,14 @@ pub(crate) trait Vector: Real {
     unsafe fn write(self, to: *mut Self::Element);
     /// `self > other ? self : other`.
     fn larger(self, other: Self) -> Self;
+    /// Of these elements followed by those of `next`: every second one from the first, and from the second.
+    fn split_pairs(self, next: Self) -> (Self, Self);
+    /// The elements of both by turns.
+    fn join_pairs(self, odd: Self) -> (Self, Self);
+    /// `e^x · UNIT` for `x <= 0`, 0 far below: cheaper than [`exp`](Real::exp), and what is small stays normal.
+    fn exp_below(self) -> Self;
+    /// What [`exp_below`](Self::exp_below) of 0 is: a power of 2.
+    const UNIT: f64;
 }
 
 impl<V: Lanes> Vector for V {
@@ -60,6 +69,19 @@ impl<V: Lanes> Vector for V {
     fn larger(self, other: V) -> V {
         Lanes::larger(self, other)
     }
+    #[inline(always)]
+    fn split_pairs(self, next: V) -> (V, V) {
+        Lanes::split_pairs(self, next)
+    }
+    #[inline(always)]
+    fn join_pairs(self, odd: V) -> (V, V) {
+        Lanes::join_pairs(self, odd)
+    }
+    #[inline(always)]
+    fn exp_below(self) -> V {
+        exp_below(self)
+    }
+    const UNIT: f64 = BELOW_UNIT;
 }
 
 impl Vector for f64 {
@@ -84,6 +106,19 @@ impl Vector for f64 {
     fn larger(self, other: f64) -> f64 {
         if self > other { self } else { other }
     }
+    #[inline(always)]
+    fn split_pairs(self, next: f64) -> (f64, f64) {
+        (self, next)
+    }
+    #[inline(always)]
+    fn join_pairs(self, odd: f64) -> (f64, f64) {
+        (self, odd)
+    }
+    #[inline(always)]
+    fn exp_below(self) -> f64 {
+        Real::exp(self)
+    }
+    const UNIT: f64 = 1.0;
 }
 
 /// A loop over vectors of `A`.
@@ -136,7 +171,7 @@ vectorised!(f64: f64, f64, f64, f64);
 /// Calls `body(part, at, count, vectors)` for each vector of the operands, which are as long as the first: it starts at
 /// element `at` and belongs to partial result `part`. In the last, lanes beyond the end hold `pad`.
 #[inline(always)]
-fn for_each<V: Vector, const N: usize>(
+pub(crate) fn for_each<V: Vector, const N: usize>(
     x: [&[V::Element]; N],
     pad: [V::Element; N],
     mut body: impl FnMut(usize, usize, usize, [V; N]),
@@ -235,21 +270,44 @@ pub(crate) fn update<V: Vector, const N: usize>(
     x: [&[V::Element]; N],
     f: impl Fn(V, [V; N]) -> V,
 ) {
-    let n = y.len();
+    update_all::<V, 1, N>(
+        [y],
+        x,
+        #[inline(always)]
+        |[y], x| [f(y, x)],
+    );
+}
+
+/// `(y[0][i], y[1][i], …) = f((y[0][i], …), (x[0][i], …))`, for as many places as the first result has.
+#[inline(always)]
+pub(crate) fn update_all<V: Vector, const M: usize, const N: usize>(
+    mut y: [&mut [V::Element]; M],
+    x: [&[V::Element]; N],
+    f: impl Fn([V; M], [V; N]) -> [V; M],
+) {
+    let n = y[0].len();
+    assert!(y.iter().all(|y| y.len() >= n), "results are as long as the first");
     assert!(x.iter().all(|x| x.len() >= n), "operands are as long as the result");
     let whole = n / V::WIDTH * V::WIDTH;
+    let targets = y.each_mut().map(|y| y.as_mut_ptr());
     for at in (0..whole).step_by(V::WIDTH) {
-        // SAFETY: `at + WIDTH <= n`, and all operands have `n` elements (checked above).
-        unsafe {
-            let y = y.as_mut_ptr().add(at);
-            f(
-                V::read(y),
+        // SAFETY: `at + WIDTH <= n`, and all slices have `n` elements (checked above).
+        let (old, x) = unsafe {
+            (
+                targets.map(
+                    #[inline(always)]
+                    |y| V::read(y.add(at)),
+                ),
                 x.map(
                     #[inline(always)]
                     |x| V::read(x.as_ptr().add(at)),
                 ),
             )
-            .write(y);
+        };
+        let new = f(old, x);
+        for k in 0..M {
+            // SAFETY: as above.
+            unsafe { new[k].write(targets[k].add(at)) };
         }
     }
     if whole < n {
@@ -259,8 +317,10 @@ pub(crate) fn update<V: Vector, const N: usize>(
             // SAFETY: there are `LANES >= WIDTH` of them.
             unsafe { V::read(lanes.as_ptr()) }
         };
-        let rest = f(part(y), x.map(part));
-        put(y, whole, n - whole, rest);
+        let rest = f(std::array::from_fn(|k| part(y[k])), x.map(part));
+        for (y, rest) in y.into_iter().zip(rest) {
+            put(y, whole, n - whole, rest);
+        }
     }
 }
 

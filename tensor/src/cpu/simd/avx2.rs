@@ -141,6 +141,27 @@ impl Lanes for F32x8 {
     fn bits(self) -> Bits8 {
         Bits8(avx2!(_mm256_castps_si256(self.0)))
     }
+    #[inline(always)]
+    fn split_pairs(self, next: Self) -> (Self, Self) {
+        /// Shuffles work on halves of 128 bits each by itself; this puts pairs of lanes in order.
+        #[inline(always)]
+        fn ordered(mixed: __m256) -> F32x8 {
+            avx2!(F32x8(_mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(mixed)))))
+        }
+        (
+            ordered(avx2!(_mm256_shuffle_ps::<0b10_00_10_00>(self.0, next.0))),
+            ordered(avx2!(_mm256_shuffle_ps::<0b11_01_11_01>(self.0, next.0))),
+        )
+    }
+    #[inline(always)]
+    fn join_pairs(self, odd: Self) -> (Self, Self) {
+        let low = avx2!(_mm256_unpacklo_ps(self.0, odd.0));
+        let high = avx2!(_mm256_unpackhi_ps(self.0, odd.0));
+        (
+            F32x8(avx2!(_mm256_permute2f128_ps::<0x20>(low, high))),
+            F32x8(avx2!(_mm256_permute2f128_ps::<0x31>(low, high))),
+        )
+    }
 }
 
 impl BitLanes for Bits8 {

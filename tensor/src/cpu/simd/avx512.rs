@@ -129,6 +129,29 @@ impl Lanes for F32x16 {
     fn scale(self, n: Self) -> Self {
         F32x16(avx512!(_mm512_scalef_ps(self.0, n.0)))
     }
+    #[inline(always)]
+    fn split_pairs(self, next: Self) -> (Self, Self) {
+        (pick(self, next, &EVEN), pick(self, next, &ODD))
+    }
+    #[inline(always)]
+    fn join_pairs(self, odd: Self) -> (Self, Self) {
+        (pick(self, odd, &FIRST), pick(self, odd, &SECOND))
+    }
+}
+
+/// Which lanes of two vectors, those of the second from 16 on, make the results of `split_pairs`.
+const EVEN: [i32; 16] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
+const ODD: [i32; 16] = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31];
+
+/// As [`EVEN`], of `join_pairs`.
+const FIRST: [i32; 16] = [0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23];
+const SECOND: [i32; 16] = [8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31];
+
+/// Lanes of `a` and of `b`, which count from 16.
+#[inline(always)]
+fn pick(a: F32x16, b: F32x16, lanes: &[i32; 16]) -> F32x16 {
+    // SAFETY: the array has the 64 bytes that are read; the instruction set as in `avx512!`.
+    unsafe { F32x16(_mm512_permutex2var_ps(a.0, _mm512_loadu_si512(lanes.as_ptr().cast()), b.0)) }
 }
 
 impl BitLanes for Bits16 {

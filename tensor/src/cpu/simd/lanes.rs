@@ -64,6 +64,10 @@ pub trait Lanes:
     fn any(mask: Self::Mask) -> bool;
     /// The bit patterns.
     fn bits(self) -> Self::Bits;
+    /// Of these lanes followed by those of `next`: every second one from the first, and from the second.
+    fn split_pairs(self, next: Self) -> (Self, Self);
+    /// The lanes of both by turns: undoes [`split_pairs`](Self::split_pairs).
+    fn join_pairs(self, odd: Self) -> (Self, Self);
 
     /// The first lane.
     #[inline(always)]

@@ -19,6 +19,7 @@ mod loops;
 pub mod map;
 mod math;
 mod math64;
+pub(crate) use math::{BELOW_UNIT, exp_below};
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 mod real;

@@ -140,6 +140,14 @@ impl Lanes for F32x4 {
     fn bits(self) -> Bits4 {
         Bits4(neon!(vreinterpretq_s32_f32(self.0)))
     }
+    #[inline(always)]
+    fn split_pairs(self, next: Self) -> (Self, Self) {
+        (F32x4(neon!(vuzp1q_f32(self.0, next.0))), F32x4(neon!(vuzp2q_f32(self.0, next.0))))
+    }
+    #[inline(always)]
+    fn join_pairs(self, odd: Self) -> (Self, Self) {
+        (F32x4(neon!(vzip1q_f32(self.0, odd.0))), F32x4(neon!(vzip2q_f32(self.0, odd.0))))
+    }
 }
 
 impl BitLanes for Bits4 {

@@ -130,6 +130,14 @@ macro_rules! one_lane {
                 let $x = self;
                 $bits(f32::to_bits($inner) as i32)
             }
+            #[inline(always)]
+            fn split_pairs(self, next: Self) -> (Self, Self) {
+                (self, next)
+            }
+            #[inline(always)]
+            fn join_pairs(self, odd: Self) -> (Self, Self) {
+                (self, odd)
+            }
         }
 
         impl BitLanes for $Bits {

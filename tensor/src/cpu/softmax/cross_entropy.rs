@@ -156,6 +156,7 @@ impl<A: Vectorised> VectorLoop<A> for Rows<'_, A> {
         let Rows { rule, n, x, targets, losses, mut dx } = self;
         let (own, spread) = rule.shares();
         let (scale, least) = (A::from_f64(rule.scale), -A::splat(f64::INFINITY));
+        let unit = A::from_f64(1.0 / V::UNIT);
         let all = if rule.smoothing > 0.0 { spread * rule.weight_sum() } else { A::zero() };
         for (i, x) in x.chunks_exact(n).enumerate() {
             let dx = dx.as_deref_mut().map(|dx| &mut dx[i * n..(i + 1) * n]);
@@ -173,7 +174,7 @@ impl<A: Vectorised> VectorLoop<A> for Rows<'_, A> {
                         [least],
                         dx,
                         #[inline(always)]
-                        |[x]| (x - tops).exp(),
+                        |[x]| (x - tops).exp_below(),
                     );
                     let factor = V::all((weight + all) / sum * scale);
                     if rule.smoothing > 0.0 {
@@ -199,10 +200,10 @@ impl<A: Vectorised> VectorLoop<A> for Rows<'_, A> {
                     [x],
                     [least],
                     #[inline(always)]
-                    |[x]| [(x - tops).exp()],
+                    |[x]| [(x - tops).exp_below()],
                 )[0],
             };
-            let log_sum = sum.ln();
+            let log_sum = (sum * unit).ln();
             let mut loss = -(((x[class] - top) - log_sum) * weight);
             if rule.smoothing > 0.0 {
                 let log_sums = V::all(log_sum);
@@ -236,7 +237,7 @@ impl<A: Vectorised> VectorLoop<A> for Columns<'_, A> {
         let Columns { rule, panel, targets, losses, gradient } = self;
         let (width, (own, spread)) = (targets.len(), rule.shares());
         let (scale, smooth) = (A::from_f64(rule.scale), rule.smoothing > 0.0);
-        let all = rule.weight_sum();
+        let (all, unit) = (rule.weight_sum(), A::from_f64(1.0 / V::UNIT));
         let mut tops = panel[..width].to_vec();
         for row in panel.chunks_exact(width) {
             update::<V, 1>(
@@ -258,7 +259,7 @@ impl<A: Vectorised> VectorLoop<A> for Columns<'_, A> {
                 &mut factors,
                 [row],
                 #[inline(always)]
-                |sum, [x]| sum + x.exp(),
+                |sum, [x]| sum + x.exp_below(),
             );
             if smooth {
                 let w = V::all(w);
@@ -275,7 +276,7 @@ impl<A: Vectorised> VectorLoop<A> for Columns<'_, A> {
                 (losses[j], factors[j]) = (A::zero(), A::zero());
                 continue;
             };
-            let (weight, log_sum) = (own * rule.weights[class], factors[j].ln());
+            let (weight, log_sum) = (own * rule.weights[class], (factors[j] * unit).ln());
             losses[j] = -((panel[class * width + j] - log_sum) * weight);
             let mut mass = weight;
             if smooth {
@@ -293,7 +294,7 @@ impl<A: Vectorised> VectorLoop<A> for Columns<'_, A> {
                 row,
                 [&factors],
                 #[inline(always)]
-                |x, [factor]| x.exp() * factor - share,
+                |x, [factor]| x.exp_below() * factor - share,
             );
         }
         for (j, &target) in targets.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! The loops of softmax: rows in the cache, or a panel of columns side by side.
 //!
+//! Exponentials are those of differences from the largest, times a unit that cancels: see [`Vector::exp_below`].
 //! NaN needs no care: wherever it stands, the sum of the exponentials is NaN, and so is the whole result.
 
 use crate::cpu::vectors::{Vector, VectorLoop, largest, map, map_sum, sums, update};
@@ -26,9 +27,9 @@ impl<A: WideFloat> VectorLoop<A> for Rows<'_, A> {
                     [x],
                     [least],
                     #[inline(always)]
-                    |[x]| [(x - top).exp()],
+                    |[x]| [(x - top).exp_below()],
                 );
-                let log_sum = V::all(sum.ln());
+                let log_sum = V::all((sum * V::Element::splat(1.0 / V::UNIT)).ln());
                 map::<V, 1>(
                     [x],
                     y,
@@ -41,7 +42,7 @@ impl<A: WideFloat> VectorLoop<A> for Rows<'_, A> {
                     [least],
                     y,
                     #[inline(always)]
-                    |[x]| (x - top).exp(),
+                    |[x]| (x - top).exp_below(),
                 );
                 let scale = V::all(V::Element::one() / sum);
                 update::<V, 0>(
@@ -134,14 +135,14 @@ impl<A: WideFloat> VectorLoop<A> for Columns<'_, A> {
                     sum,
                     [row],
                     #[inline(always)]
-                    |sum, [x]| sum + x.exp(),
+                    |sum, [x]| sum + x.exp_below(),
                 );
             } else {
                 update::<V, 1>(
                     row,
                     [top],
                     #[inline(always)]
-                    |x, [top]| (x - top).exp(),
+                    |x, [top]| (x - top).exp_below(),
                 );
                 update::<V, 1>(
                     sum,
@@ -155,7 +156,7 @@ impl<A: WideFloat> VectorLoop<A> for Columns<'_, A> {
             sum,
             [],
             #[inline(always)]
-            |sum, []| if log { sum.ln() } else { V::one() / sum },
+            |sum, []| if log { (sum * V::splat(1.0 / V::UNIT)).ln() } else { V::one() / sum },
         );
         for row in panel.chunks_exact_mut(columns) {
             update::<V, 1>(

@@ -66,6 +66,25 @@ fn large_logits_do_not_overflow_and_infinities_behave() -> Result<()> {
 }
 
 #[test]
+fn small_shares_are_as_exact_as_large_ones_down_to_the_least_float() -> Result<()> {
+    let data: Vec<f32> = (0..1100).map(|i| -0.1 * i as f32).collect();
+    let x = Tensor::from_slice(&data, [1100], &Device::cpu())?;
+    let terms: Vec<f64> = data.iter().map(|&x| f64::from(x).exp()).collect();
+    let sum: f64 = terms.iter().sum();
+    for &level in isa::available() {
+        for view in [x.clone(), x.reshape([1100, 1])?.broadcast_to([1100, 3])?.narrow(1, 1, 1)?] {
+            let y = isa::with_isa(level, || softmax(&view, 0, false))?.flatten(0)?.to_vec::<f32>()?;
+            for (y, term) in y.iter().zip(&terms) {
+                let expected = term / sum;
+                // A few roundings, and half the distance of subnormal numbers.
+                assert!((f64::from(*y) - expected).abs() <= 4e-7 * expected + 0.8e-45, "{y} {expected:e}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn fused_cross_entropy_and_its_gradient_equal_the_composed_ones() -> Result<()> {
     let device = Device::cpu();
     for shape in [vec![1, 1], vec![70, 10], vec![3, 9001], vec![5, 7, 3], vec![2, 33, 20, 35], vec![0, 4]] {

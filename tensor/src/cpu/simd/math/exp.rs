@@ -1,7 +1,7 @@
 //! Exponentials: `x = n · ln 2 + r` with `|r| <= ln 2 / 2`, so that `e^x = 2^n · e^r`.
 
-use super::super::lanes::Lanes;
-use super::{abs, clamp, copysign, nearest, polynomial, power_of_2};
+use super::super::lanes::{BitLanes, Lanes};
+use super::{ROUNDING, abs, clamp, copysign, nearest, polynomial, power_of_2};
 use std::f32::consts::LOG2_E;
 
 /// The high bits of `ln 2`, few enough for `n · LN_2_HIGH` to be exact.
@@ -26,6 +26,28 @@ pub(in super::super) fn exp<V: Lanes>(x: V) -> V {
     let q = polynomial(r, [0.499_999_94, 0.166_665_21, 0.041_668_288, 8.368_703_5e-3, 1.381_893_9e-3]);
     let p = q.mul_add(r * r, r) + V::splat(1.0);
     p.scale(n)
+}
+
+/// What [`exp_below`] multiplies by: so large that e^-104 is far from the subnormal numbers, and so small that the sum of a
+/// billion terms has a reciprocal that is.
+pub(crate) const BELOW_UNIT: f64 = (1u128 << 90) as f64;
+
+/// `e^x · BELOW_UNIT` for `x <= 0`; below -148 as for -148. Error: 2^-28 from the polynomial.
+///
+/// Softmax divides by a sum of such terms. So the unit cancels, results may be subnormal though no term is, and what is
+/// below -104 rounds to 0 in the end, -∞ included. Nothing overflows, so the power of 2 is a single factor.
+#[inline(always)]
+pub(crate) fn exp_below<V: Lanes>(x: V) -> V {
+    // -148 comes first, so that NaN stays.
+    let x = V::splat(-148.0).larger(x);
+    // The low bits hold n, and after a shift they are the exponent of 2^(n + 90).
+    let rounded = x.mul_add(V::splat(LOG2_E), V::splat(ROUNDING));
+    let n = rounded - V::splat(ROUNDING);
+    let r = (-n).mul_add(V::splat(LN_2_HIGH), x);
+    let r = (-n).mul_add(V::splat(LN_2_LOW), r);
+    let q = polynomial(r, [0.499_999_94, 0.166_665_21, 0.041_668_288, 8.368_703_5e-3, 1.381_893_9e-3]);
+    let p = q.mul_add(r * r, r) + V::splat(1.0);
+    p * rounded.bits().shl::<23>().add(V::splat(BELOW_UNIT as f32).bits()).as_float()
 }
 
 /// `2^x`. Error: 2^-28 from the polynomial.

@@ -28,6 +28,7 @@ mod log;
 mod trig;
 
 pub(super) use erf::{erf, normal_cdf};
+pub(crate) use exp::{BELOW_UNIT, exp_below};
 pub(super) use exp::{exp, exp_m1, exp2, tanh};
 pub(super) use log::{ln, ln_1p, log2, log10};
 pub(super) use trig::{acos, asin, atan, atan2, cos, cosh, sin, sinh, tan};

@@ -3,30 +3,45 @@
 //! Of equal elements the first in row-major order wins; NaN wins over everything. A window without a single element, as
 //! dilation can make one, gives -∞ and index 0.
 //!
-//! Outputs whose windows follow each other evenly are computed side by side. So that their elements lie side by side too, a
-//! plane is first split into as many *phases* as the stride has: phase `p` holds columns `p, p + stride, …`. Where in its
-//! window the largest element stands is a *code*, `row · columns + column`, counted in the part of the window inside the input.
+//! Outputs whose windows follow each other evenly are computed side by side. Where windows of two or three columns are two
+//! columns apart, pairs of vectors are split as they are read; for other strides a plane is first split into as many *phases* as
+//! the stride has: phase `p` holds columns `p, p + stride, …`. Where in its window the largest element stands is a *code*,
+//! `row · columns + column`, counted in the part of the window inside the input.
 
-use super::windows::{Axis, for_each_row};
+use super::windows::Axis;
 use crate::Scalar;
 use crate::cpu::vectors::{Vector, VectorLoop};
 use crate::cpu::wide::WideFloat;
 use crate::op::ArgOp;
+use std::ops::Range;
 
 /// How to pool the planes of one shape.
 pub(super) struct MaxPool<'a> {
-    axes: &'a [Axis; 3],
+    pub(super) axes: &'a [Axis; 3],
     /// Columns of a window that lies inside the input.
-    columns: usize,
+    pub(super) columns: usize,
     /// The outputs whose windows have all columns and follow each other evenly.
-    even: std::ops::Range<usize>,
-    stride: usize,
-    /// Where the first even window has its columns in the phases of row 0.
-    taps: Vec<usize>,
-    /// Columns of a phase.
-    width: usize,
+    pub(super) even: Range<usize>,
+    pub(super) way: Way,
+    /// The rows of the input that each row of outputs looks at, one list after the other, and where each list ends.
+    rows: Vec<usize>,
+    ends: Vec<usize>,
     /// Whether each window has elements.
     pub(super) full: bool,
+}
+
+/// How the columns of even windows are read.
+pub(super) enum Way {
+    /// The windows start at every second column from this one.
+    Pairs(usize),
+    /// From the plane itself or, with a stride, from its phases.
+    Phases {
+        stride: usize,
+        /// Columns of a phase.
+        width: usize,
+        /// Where the first even window has its columns in the phases of row 0.
+        taps: Vec<usize>,
+    },
 }
 
 impl<'a> MaxPool<'a> {
@@ -41,11 +56,25 @@ impl<'a> MaxPool<'a> {
                 && windows[o].elements().len() == columns
         };
         let end = (first..windows.len()).take_while(follows).last().map_or(first, |o| o + 1);
-        let width = w.div_ceil(stride);
-        let tap = |p: usize| p % stride * (d * h * width) + p / stride;
-        let taps = windows.get(first).map_or(vec![], |w| w.elements().map(tap).collect());
+        let way = match windows.get(first) {
+            Some(window) if stride == 2 && window.step == 1 && (2..=3).contains(&columns) => {
+                Way::Pairs(window.start)
+            }
+            window => {
+                let width = w.div_ceil(stride);
+                let tap = |p: usize| p % stride * (d * h * width) + p / stride;
+                Way::Phases { stride, width, taps: window.map_or(vec![], |w| w.elements().map(tap).collect()) }
+            }
+        };
+        let (mut rows, mut ends) = (vec![], vec![]);
+        for a in &axes[0].windows {
+            for b in &axes[1].windows {
+                rows.extend(a.elements().flat_map(|i| b.elements().map(move |j| i * h + j)));
+                ends.push(rows.len());
+            }
+        }
         let full = axes.iter().all(|axis| axis.windows.iter().all(|w| w.elements().len() > 0));
-        MaxPool { axes, columns, even: first..end, stride, taps, width, full }
+        MaxPool { axes, columns, even: first..end, way, rows, ends, full }
     }
 
     /// How many codes there are.
@@ -54,33 +83,67 @@ impl<'a> MaxPool<'a> {
         rows(&self.axes[0]) * rows(&self.axes[1]) * self.columns
     }
 
+    /// For each row of outputs: where they are, and the rows of the input that they look at.
+    #[inline(always)]
+    pub(super) fn output_rows(&self) -> impl Iterator<Item = (Range<usize>, &[usize])> {
+        let width = self.axes[2].windows.len();
+        (0..self.ends.len()).map(move |o| {
+            let from = if o == 0 { 0 } else { self.ends[o - 1] };
+            (o * width..(o + 1) * width, &self.rows[from..self.ends[o]])
+        })
+    }
+
+    /// Whether the even windows, if they are disjoint, are all there are and hold every element of a plane.
+    pub(super) fn covers(&self) -> bool {
+        let windows = self.axes[2].windows.len();
+        let size: usize = self.axes.iter().map(|axis| axis.size).product();
+        self.even.len() == windows && self.rows.len() * windows * self.columns == size
+    }
+
+    /// Whether no element is in two windows, which are read in pairs and have elements: then gradients can be written in
+    /// place of being added.
+    pub(super) fn disjoint(&self) -> bool {
+        let apart = |axis: &Axis| axis.windows.windows(2).all(|w| w[0].end <= w[1].start);
+        matches!(self.way, Way::Pairs(_)) && self.full && self.axes.iter().all(apart)
+    }
+
     /// Calls `f(output, index)` with the place in the plane that each output's code stands for.
     #[inline(always)]
-    fn decode(&self, code: impl Fn(usize) -> usize, mut f: impl FnMut(usize, usize)) {
-        let [_, h, w] = self.axes.each_ref().map(|axis| axis.size);
+    pub(super) fn decode(&self, code: impl Fn(usize) -> usize, mut f: impl FnMut(usize, usize)) {
+        let (w, windows) = (self.axes[2].size, &self.axes[2].windows);
+        let step = windows.first().map_or(1, |w| w.step);
         let mut places = vec![];
-        for_each_row(self.axes, |out, a, b| {
+        for (out, rows) in self.output_rows() {
             places.clear();
-            for row in a.elements().flat_map(|i| b.elements().map(move |j| (i * h + j) * w)) {
-                let step = self.axes[2].windows.first().map_or(1, |w| w.step);
-                places.extend((0..self.columns).map(|k| row + k * step));
-            }
-            for (i, window) in out.zip(&self.axes[2].windows) {
+            places.extend(rows.iter().flat_map(|row| (0..self.columns).map(move |k| row * w + k * step)));
+            for (i, window) in out.zip(windows) {
                 let empty = !self.full && (places.is_empty() || window.elements().len() == 0);
                 f(i, if empty { 0 } else { places[code(i)] + window.start });
             }
-        });
+        }
     }
 }
 
-/// One plane: its largest elements into `y` and, if asked for, their codes.
-pub(super) struct Plane<'a, A> {
+/// One plane: its largest elements into `y` and, if asked for, their places.
+pub(super) struct Plane<'a, A, P> {
     pub pool: &'a MaxPool<'a>,
     pub x: &'a [A],
     pub y: &'a mut [A],
-    pub codes: Option<&'a mut [A]>,
-    /// Working memory.
-    pub phases: &'a mut Vec<A>,
+    pub places: Option<&'a mut [P]>,
+    pub room: &'a mut Room<A>,
+}
+
+/// Working memory for planes of one shape.
+pub(super) struct Room<A> {
+    codes: Vec<A>,
+    phases: Vec<A>,
+    spots: Vec<usize>,
+}
+
+impl<A> Room<A> {
+    pub(super) fn new() -> Self {
+        Room { codes: vec![], phases: vec![], spots: vec![] }
+    }
 }
 
 /// The number that stands for code 0: counting up from it counts up the bits.
@@ -106,188 +169,187 @@ pub(super) trait Place: Scalar {
 }
 
 impl Place for u8 {
+    #[inline(always)]
     fn keep<A: WideFloat>(_: &MaxPool, codes: &[A], places: &mut [u8]) {
         places.iter_mut().zip(codes).for_each(|(place, &x)| *place = code(x) as u8);
     }
 }
 
 impl Place for i64 {
+    #[inline(always)]
     fn keep<A: WideFloat>(pool: &MaxPool, codes: &[A], places: &mut [i64]) {
         pool.decode(|i| code(codes[i]), |out, at| places[out] = at as i64);
     }
 }
 
-/// Where the gradients of a plane go.
-pub(super) trait Targets: Sync {
-    /// Calls `f(output, index)` for each output of a plane.
-    fn each(&self, plane: usize, f: impl FnMut(usize, usize));
-}
-
-/// By indices, `size` for each plane.
-pub(super) struct Indices<'a> {
-    pub index: &'a [i64],
-    pub size: usize,
-}
-
-impl Targets for Indices<'_> {
-    #[inline(always)]
-    fn each(&self, plane: usize, mut f: impl FnMut(usize, usize)) {
-        let index = &self.index[plane * self.size..][..self.size];
-        index.iter().enumerate().for_each(|(out, &at)| f(out, at as usize));
-    }
-}
-
-/// By codes, `size` for each plane.
-pub(super) struct Codes<'a> {
-    pub pool: MaxPool<'a>,
-    pub codes: &'a [u8],
-    pub size: usize,
-}
-
-impl Targets for Codes<'_> {
-    #[inline(always)]
-    fn each(&self, plane: usize, f: impl FnMut(usize, usize)) {
-        let codes = &self.codes[plane * self.size..][..self.size];
-        self.pool.decode(|i| usize::from(codes[i]), f);
-    }
-}
-
-impl<A: WideFloat> VectorLoop<A> for Plane<'_, A> {
+impl<A: WideFloat, P: Place> VectorLoop<A> for Plane<'_, A, P> {
     type Output = ();
 
     #[inline(always)]
     fn run<V: Vector<Element = A>>(self) {
-        let Plane { pool, x, y, mut codes, phases } = self;
-        let [_, h, w] = pool.axes.each_ref().map(|axis| axis.size);
-        let side_by_side = pool.columns > 0 && pool.even.len() >= V::WIDTH;
-        if side_by_side && pool.stride > 1 {
-            split(x, w, pool, phases);
+        let Plane { pool, x, y, places, room: Room { codes, phases, spots } } = self;
+        let (w, even) = (pool.axes[2].size, &pool.even);
+        let side_by_side = pool.columns > 0 && even.len() >= V::WIDTH;
+        if let (true, Way::Phases { stride: 2.., .. }) = (side_by_side, &pool.way) {
+            split(x, w, &pool.way, phases);
         }
-        let source = if pool.stride > 1 { phases.as_slice() } else { x };
-        let mut rows = vec![];
-        for_each_row(pool.axes, |out, a, b| {
-            rows.clear();
-            rows.extend(a.elements().flat_map(|i| b.elements().map(move |j| i * h + j)));
+        if places.is_some() {
+            codes.resize(y.len(), A::zero());
+        }
+        let mut codes = places.is_some().then_some(codes.as_mut_slice());
+        for (out, rows) in pool.output_rows() {
             let y = &mut y[out.clone()];
-            let mut codes = codes.as_deref_mut().map(|codes| &mut codes[out]);
-            let mut alone = 0..pool.even.start;
+            let mut codes = codes.as_deref_mut().map(
+                #[inline(always)]
+                |codes| &mut codes[out],
+            );
+            let mut alone = 0..even.start;
             if side_by_side && !rows.is_empty() {
-                let n = pool.even.len();
-                let y = &mut y[pool.even.clone()];
-                let mut codes = codes.as_deref_mut().map(|codes| &mut codes[pool.even.clone()]);
-                let mut done = 0;
-                while done < n {
-                    // The last vector overlaps the one before it.
-                    let at = done.min(n - V::WIDTH);
-                    let codes = codes.as_deref_mut().map(|codes| &mut codes[at..at + V::WIDTH]);
-                    let y = &mut y[at..at + V::WIDTH];
-                    match pool.taps.as_slice() {
-                        [t0, t1] => together::<V, 2>(source, at, &rows, pool.width, &[*t0, *t1], y, codes),
-                        [t0, t1, t2] => {
-                            together::<V, 3>(source, at, &rows, pool.width, &[*t0, *t1, *t2], y, codes)
-                        }
-                        taps => together_any::<V>(source, at, &rows, pool.width, taps, y, codes),
-                    }
-                    done = at + V::WIDTH;
-                }
+                let y = &mut y[even.clone()];
+                let codes = codes.as_deref_mut().map(
+                    #[inline(always)]
+                    |codes| &mut codes[even.clone()],
+                );
+                side_by_side_outputs::<V>(pool, x, phases, rows, spots, y, codes);
             } else {
-                alone.end = pool.even.end;
+                alone.end = even.end;
             }
-            for o in alone.chain(pool.even.end..y.len()) {
-                let (best, code) = single(x, &rows, w, pool.axes[2].windows[o].elements(), pool.columns);
+            for o in alone.chain(even.end..y.len()) {
+                let (best, code) = single(x, rows, w, pool.axes[2].windows[o].elements(), pool.columns);
                 y[o] = best;
                 if let Some(codes) = &mut codes {
                     codes[o] = code;
                 }
             }
-        });
+        }
+        if let (Some(codes), Some(places)) = (codes, places) {
+            P::keep(pool, codes, places);
+        }
+    }
+}
+
+/// The even outputs of one row. `spots` is working memory.
+#[inline(always)]
+fn side_by_side_outputs<V: Vector>(
+    pool: &MaxPool,
+    x: &[V::Element],
+    phases: &[V::Element],
+    rows: &[usize],
+    spots: &mut Vec<usize>,
+    y: &mut [V::Element],
+    codes: Option<&mut [V::Element]>,
+) {
+    let w = pool.axes[2].size;
+    match (&pool.way, pool.columns) {
+        (Way::Pairs(first), 2) => largest_of::<V, 2>(
+            rows,
+            y,
+            codes,
+            #[inline(always)]
+            |row, at| {
+                let (a, b) = pairs::<V>(x, row * w + first + 2 * at);
+                [a, b]
+            },
+        ),
+        (Way::Pairs(first), _) => largest_of::<V, 3>(
+            rows,
+            y,
+            codes,
+            #[inline(always)]
+            |row, at| {
+                // The second pair reads no element beyond the last window.
+                let from = row * w + first + 2 * at;
+                let ((a, b), (_, c)) = (pairs::<V>(x, from), pairs::<V>(x, from + 1));
+                [a, b, c]
+            },
+        ),
+        (Way::Phases { stride, width, taps }, _) => {
+            let source = if *stride > 1 { phases } else { x };
+            spots.clear();
+            spots.extend(rows.iter().flat_map(|row| taps.iter().map(move |tap| row * width + tap)));
+            largest_of::<V, 1>(
+                spots,
+                y,
+                codes,
+                #[inline(always)]
+                |spot, at| {
+                    let x = &source[spot + at..][..V::WIDTH];
+                    // SAFETY: there are `WIDTH` of them.
+                    [unsafe { V::read(x.as_ptr()) }]
+                },
+            );
+        }
+    }
+}
+
+/// `2 · WIDTH` elements, split in those at even and at odd distances from the first.
+#[inline(always)]
+fn pairs<V: Vector>(x: &[V::Element], from: usize) -> (V, V) {
+    let x = &x[from..][..2 * V::WIDTH];
+    // SAFETY: there are `2 · WIDTH` of them.
+    let (a, b) = unsafe { (V::read(x.as_ptr()), V::read(x.as_ptr().add(V::WIDTH))) };
+    a.split_pairs(b)
+}
+
+/// The largest of what is read at each of the `places`, which there are, for `V::WIDTH` outputs at a time.
+#[inline(always)]
+fn largest_of<V: Vector, const K: usize>(
+    places: &[usize],
+    y: &mut [V::Element],
+    mut codes: Option<&mut [V::Element]>,
+    read: impl Fn(usize, usize) -> [V; K],
+) {
+    let n = y.len();
+    let mut done = 0;
+    while done < n {
+        // The last vector overlaps the one before it.
+        let at = done.min(n - V::WIDTH);
+        let y = &mut y[at..at + V::WIDTH];
+        let Some(codes) = &mut codes else {
+            let mut best = read(places[0], at)[0];
+            for &place in places {
+                for x in read(place, at) {
+                    // The larger, of equals the first; NaN beats what is larger than nothing.
+                    best = V::select(x.is_nan(), x, x.larger(best));
+                }
+            }
+            // SAFETY: `y` has `WIDTH` elements.
+            unsafe { best.write(y.as_mut_ptr()) };
+            done = at + V::WIDTH;
+            continue;
+        };
+        let codes = &mut codes[at..at + V::WIDTH];
+        let mut here = V::all(code_zero());
+        let mut best = read(places[0], at)[0];
+        let mut code = here;
+        for &place in places {
+            for x in read(place, at) {
+                // NaN, which is not <= anything, wins once.
+                let wins = !x.le(best) & best.eq(best);
+                best = V::select(wins, x, best);
+                code = V::select(wins, here, code);
+                here = here + V::one();
+            }
+        }
+        // SAFETY: both have `WIDTH` elements.
+        unsafe {
+            best.write(y.as_mut_ptr());
+            code.write(codes.as_mut_ptr());
+        }
+        done = at + V::WIDTH;
     }
 }
 
 /// The phases of a plane, row by row.
 #[inline(always)]
-fn split<A: WideFloat>(x: &[A], w: usize, pool: &MaxPool, phases: &mut Vec<A>) {
-    let size = x.len() / w * pool.width;
-    phases.resize(pool.stride * size, A::zero());
-    if pool.stride == 2 {
-        let (even, odd) = phases.split_at_mut(size);
-        let halves = even.chunks_exact_mut(pool.width).zip(odd.chunks_exact_mut(pool.width));
-        for (x, (even, odd)) in x.chunks_exact(w).zip(halves) {
-            let (pairs, rest) = x.as_chunks::<2>();
-            for ((pair, even), odd) in pairs.iter().zip(&mut *even).zip(odd) {
-                (*even, *odd) = (pair[0], pair[1]);
-            }
-            rest.iter().for_each(|&x| even[pool.width - 1] = x);
-        }
-        return;
-    }
+fn split<A: WideFloat>(x: &[A], w: usize, way: &Way, phases: &mut Vec<A>) {
+    let &Way::Phases { stride, width, .. } = way else { return };
+    let size = x.len() / w * width;
+    phases.resize(stride * size, A::zero());
     for (p, phase) in phases.chunks_exact_mut(size).enumerate() {
-        for (x, phase) in x.chunks_exact(w).zip(phase.chunks_exact_mut(pool.width)) {
-            x.iter().skip(p).step_by(pool.stride).zip(phase).for_each(|(&x, phase)| *phase = x);
+        for (x, phase) in x.chunks_exact(w).zip(phase.chunks_exact_mut(width)) {
+            x.iter().skip(p).step_by(stride).zip(phase).for_each(|(&x, phase)| *phase = x);
         }
-    }
-}
-
-/// As [`together_any`], for a number of columns known to the compiler.
-#[inline(always)]
-fn together<V: Vector, const K: usize>(
-    source: &[V::Element],
-    at: usize,
-    rows: &[usize],
-    width: usize,
-    taps: &[usize; K],
-    y: &mut [V::Element],
-    codes: Option<&mut [V::Element]>,
-) {
-    together_any::<V>(source, at, rows, width, taps, y, codes);
-}
-
-/// `V::WIDTH` outputs from the `at`-th even one.
-#[inline(always)]
-fn together_any<V: Vector>(
-    source: &[V::Element],
-    at: usize,
-    rows: &[usize],
-    width: usize,
-    taps: &[usize],
-    y: &mut [V::Element],
-    codes: Option<&mut [V::Element]>,
-) {
-    assert!(y.len() == V::WIDTH);
-    let read = |row: usize, tap: usize| {
-        let x = &source[row * width + tap + at..][..V::WIDTH];
-        // SAFETY: there are `WIDTH` of them.
-        unsafe { V::read(x.as_ptr()) }
-    };
-    let mut best = read(rows[0], taps[0]);
-    let Some(codes) = codes else {
-        for &row in rows {
-            for &tap in taps {
-                let x = read(row, tap);
-                // The larger, of equals the first; NaN beats what is larger than nothing.
-                best = V::select(x.is_nan(), x, x.larger(best));
-            }
-        }
-        // SAFETY: `y` has room for `WIDTH` (checked above).
-        return unsafe { best.write(y.as_mut_ptr()) };
-    };
-    assert!(codes.len() == V::WIDTH);
-    let mut here = V::all(code_zero());
-    let mut code = here;
-    for &row in rows {
-        for &tap in taps {
-            let x = read(row, tap);
-            // NaN, which is not <= anything, wins once.
-            let wins = !x.le(best) & best.eq(best);
-            best = V::select(wins, x, best);
-            code = V::select(wins, here, code);
-            here = here + V::one();
-        }
-    }
-    // SAFETY: both have room for `WIDTH` (checked above).
-    unsafe {
-        best.write(y.as_mut_ptr());
-        code.write(codes.as_mut_ptr());
     }
 }
 

@@ -1,6 +1,7 @@
 //! Pooling over one to three spatial dims: planes are independent, and spread over the threads.
 
 mod average;
+mod back;
 mod max;
 #[cfg(test)]
 mod naive;
@@ -16,7 +17,8 @@ use crate::cpu::vectors::Vectorised;
 use crate::cpu::wide::{Wide, Widened};
 use crate::op::Real;
 use crate::{DType, Pool, Result, Shape, Tensor, match_float};
-use max::{Codes, Indices, MaxPool, Place, Plane, Targets};
+use back::{Codes, Disjoint, Indices, Targets};
+use max::{MaxPool, Place, Plane, Room};
 use windows::{Axis, adaptive, plane, sliding};
 
 /// Values per task.
@@ -63,19 +65,15 @@ fn largest<P: Place>(
             let (x, y) = (elements::<T>(&x), SharedMut::new(y));
             over_planes(shape, from, |planes| {
                 let (mut wide_x, mut wide_y) = (Widened::<T>::new(), Widened::<T>::new());
-                let mut codes = vec![A::default(); if places.is_some() { to } else { 0 }];
-                let mut phases = vec![];
+                let mut room = Room::new();
                 for i in planes {
                     let x = wide_x.view(&x[i * from..][..from]);
                     // SAFETY: each plane belongs to one task.
                     wide_y.write(unsafe { part(&y, i, to) }, |y| {
-                        let codes = places.is_some().then_some(codes.as_mut_slice());
-                        A::vectorised(isa, Plane { pool, x, y, codes, phases: &mut phases });
-                    });
-                    if let Some(places) = &places {
                         // SAFETY: as above.
-                        P::keep(pool, &codes, unsafe { part(places, i, to) });
-                    }
+                        let places = places.as_ref().map(|places| unsafe { part(places, i, to) });
+                        A::vectorised(isa, Plane { pool, x, y, places, room: &mut room });
+                    });
                 }
             });
             Ok(())
@@ -177,8 +175,31 @@ pub(crate) fn max_pool_places_backward(
     }
     let places = contiguous(places)?;
     let axes = sliding(input, grad.shape(), pool);
-    let codes = elements::<u8>(&places);
-    scatter(grad, input, &Codes { pool: MaxPool::new(&axes), codes, size: volume(grad.shape()) })
+    let (pool, codes, size) = (MaxPool::new(&axes), elements::<u8>(&places), volume(grad.shape()));
+    match pool.disjoint() {
+        true => place(grad, input, &pool, codes),
+        false => scatter(grad, input, &Codes { pool, codes, size }),
+    }
+}
+
+/// As [`scatter`], of windows that have no element in common.
+fn place(grad: &Tensor, input: Shape, pool: &MaxPool, codes: &[u8]) -> Result<Tensor> {
+    let (grad, isa) = (contiguous(grad)?, isa());
+    let (to, from) = (volume(input), volume(grad.shape()));
+    match_float!("max_pool_backward", grad.dtype(), T => filled_shape::<T>(input, |dx| {
+        let (grad, dx) = (elements::<T>(&grad), SharedMut::new(dx));
+        over_planes(input, to, |planes| {
+            let (mut wide_g, mut wide_dx, mut room) = (Widened::<T>::new(), Widened::<T>::new(), vec![]);
+            for i in planes {
+                let (codes, grad) = (&codes[i * from..][..from], wide_g.view(&grad[i * from..][..from]));
+                // SAFETY: each plane belongs to one task.
+                wide_dx.write(unsafe { part(&dx, i, to) }, |dx| {
+                    <T as Wide>::Acc::vectorised(isa, Disjoint { pool, codes, grad, dx, room: &mut room });
+                });
+            }
+        });
+        Ok(())
+    }))
 }
 
 /// The means of windows.

@@ -304,6 +304,12 @@ pub trait Backend: Send + Sync + 'static {
         composed::dropout_backward(grad, kept, keep)
     }
 
+    /// The variance over the dims in `mask`, squared distances from the mean over `n - correction`, and the mean; the dims
+    /// stay with extent 1.
+    fn var_mean(&self, x: &Tensor, mask: &DimMask, correction: f64) -> Result<(Tensor, Tensor)> {
+        composed::var_mean(x, mask, correction)
+    }
+
     /// The first `k` of [`sort`](Self::sort).
     fn topk(&self, x: &Tensor, dim: usize, k: usize, largest: bool) -> Result<(Tensor, Tensor)> {
         composed::topk(x, dim, k, largest)

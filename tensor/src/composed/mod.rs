@@ -10,8 +10,8 @@ pub(crate) use loss::out_of_range;
 pub use pool::adaptive_max_pool;
 pub use rnn::{rnn, rnn_backward};
 
-use crate::backend::{AdamStep, Distribution, SgdStep};
-use crate::op::{BinaryOp, CompareOp, UnaryOp};
+use crate::backend::{AdamStep, DimMask, Distribution, SgdStep};
+use crate::op::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
 use crate::{Conv, DType, Error, Layout, Number, Result, Shape, Tensor};
 
 /// The larger of `x` and `low`, and the smaller of that and `high`.
@@ -45,6 +45,17 @@ pub fn dropout(x: &Tensor, keep: f64, seed: u64, offset: u64) -> Result<(Tensor,
 /// `grad / keep` where `kept` is true, else `grad · 0`.
 pub fn dropout_backward(grad: &Tensor, kept: &Tensor, keep: f64) -> Result<Tensor> {
     grad.mul(&kept.to_dtype(grad.dtype())?.mul_scalar(1.0 / keep)?)
+}
+
+/// The mean, and the squares of the distances from it.
+pub fn var_mean(x: &Tensor, mask: &DimMask, correction: f64) -> Result<(Tensor, Tensor)> {
+    let dims: Vec<isize> = (0..x.rank()).filter(|&d| mask[d]).map(|d| d as isize).collect();
+    let n: usize = dims.iter().map(|&d| x.dims()[d as usize]).product();
+    let wide = x.to_dtype(x.dtype().accumulator())?;
+    let sum = |x: &Tensor| x.backend().reduce(ReduceOp::Sum, x, mask);
+    let mean = sum(&wide)?.div_scalar(n as f64)?;
+    let var = sum(&wide.sub(&mean)?.square()?)?.div_scalar((n as f64 - correction).max(0.0))?;
+    Ok((var.to_dtype(x.dtype())?, mean.to_dtype(x.dtype())?))
 }
 
 /// The whole order, and the first `k` of it.

@@ -224,6 +224,9 @@ impl Backend for Cpu {
     fn unary_backward(&self, op: UnaryOp, grad: &Tensor, saved: &Tensor) -> Result<Option<Tensor>> {
         elementwise::unary_backward(op, grad, saved)
     }
+    fn var_mean(&self, x: &Tensor, mask: &DimMask, correction: f64) -> Result<(Tensor, Tensor)> {
+        reduce::var_mean(x, mask, correction)
+    }
     fn topk(&self, x: &Tensor, dim: usize, k: usize, largest: bool) -> Result<(Tensor, Tensor)> {
         sort::topk(x, dim, k, largest)
     }

@@ -1,6 +1,7 @@
 //! Reductions over any dims, and what is made of them.
 
 use super::Tensor;
+use crate::backend::DimMask;
 use crate::op::{ArgOp, ReduceOp, ScanOp};
 use crate::{DType, Dims, Error, Result, Shape};
 
@@ -9,9 +10,11 @@ impl Tensor {
     pub fn reduce(&self, op: ReduceOp, dims: impl Into<Dims>, keepdim: bool) -> Result<Tensor> {
         let mask = dims.into().resolve(op.name(), self.rank())?;
         let y = self.backend().reduce(op, self, &mask)?;
-        if keepdim {
-            return Ok(y);
-        }
+        if keepdim { Ok(y) } else { self.without(&mask, y) }
+    }
+
+    /// A reduction without the reduced dims.
+    fn without(&self, mask: &DimMask, y: Tensor) -> Result<Tensor> {
         // From the last dim on, so that those before keep their places.
         let kept = |s: Shape, d: usize| if mask[d] { s.removed(d) } else { s };
         let shape = (0..self.rank()).rev().fold(self.shape(), kept);
@@ -65,16 +68,45 @@ impl Tensor {
 
     /// The variance over `dims`: squared distances from the mean over `n - correction`.
     pub fn var(&self, dims: impl Into<Dims>, correction: usize, keepdim: bool) -> Result<Tensor> {
-        self.check_float("var")?;
-        let dims = dims.into();
-        let n = self.combined("var", &dims)?;
-        let centred = (self - &self.mean(dims.clone(), true)?)?;
-        centred.square()?.sum(dims, keepdim)?.div_scalar((n as f64 - correction as f64).max(0.0))
+        Ok(self.moments("var", &dims.into(), correction, keepdim)?.0)
+    }
+
+    /// The variance over `dims`, as [`var`](Self::var), and the mean.
+    ///
+    /// ```
+    /// use gradus_tensor::{Device, Tensor};
+    /// # fn main() -> gradus_tensor::Result<()> {
+    /// let x = Tensor::from_slice(&[1f32, 3., 5., 5.], [2, 2], &Device::cpu())?;
+    /// let (var, mean) = x.var_mean(1, 1, false)?;
+    /// assert_eq!((var.to_vec::<f32>()?, mean.to_vec::<f32>()?), (vec![2., 0.], vec![2., 5.]));
+    /// # Ok(()) }
+    /// ```
+    pub fn var_mean(
+        &self,
+        dims: impl Into<Dims>,
+        correction: usize,
+        keepdim: bool,
+    ) -> Result<(Tensor, Tensor)> {
+        self.moments("var_mean", &dims.into(), correction, keepdim)
+    }
+
+    fn moments(
+        &self,
+        op: &'static str,
+        dims: &Dims,
+        correction: usize,
+        keepdim: bool,
+    ) -> Result<(Tensor, Tensor)> {
+        self.check_float(op)?;
+        let mask = dims.resolve(op, self.rank())?;
+        let (var, mean) = self.backend().var_mean(self, &mask, correction as f64)?;
+        let kept = |y: Tensor| if keepdim { Ok(y) } else { self.without(&mask, y) };
+        Ok((kept(var)?, kept(mean)?))
     }
 
     /// The standard deviation over `dims`: the root of [`var`](Self::var).
     pub fn std(&self, dims: impl Into<Dims>, correction: usize, keepdim: bool) -> Result<Tensor> {
-        self.var(dims, correction, keepdim)?.sqrt()
+        self.moments("std", &dims.into(), correction, keepdim)?.0.sqrt()
     }
 
     /// The largest element over `dims`; NaN wins.

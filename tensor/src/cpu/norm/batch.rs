@@ -2,11 +2,13 @@
 //!
 //! Stretches of a few elements are left to the composed form, whose reductions take channels side by side.
 
+use super::kernels::ChannelSums;
 use super::{Moments, kernels, parameter, tensor_of};
 use crate::cpu::isa::isa;
 use crate::cpu::reduce::{LEAF, contiguous};
 use crate::cpu::storage::{elements, filled_shape};
 use crate::cpu::threads::{SharedMut, parallel_chunks_mut, parallel_for};
+use crate::cpu::vectors::Vectorised;
 use crate::cpu::walk::GRAIN;
 use crate::cpu::wide::{Wide, Widened};
 use crate::op::Real;
@@ -205,7 +207,7 @@ pub(crate) fn batch_norm_backward(
         let sums = |k: usize, at: Range<usize>| {
             let (mut wide_g, mut wide_x) = (Widened::<T>::new(), Widened::<T>::new());
             let (g, x) = (wide_g.view(&g[at.clone()]), wide_x.view(&data[at]));
-            kernels::channel_sums(isa, g, x, mean[k], rstd[k])
+            A::vectorised(isa, ChannelSums { g, x, mean: mean[k], rstd: rstd[k] })
         };
         let add = |a: [f64; 2], b: [f64; 2]| [a[0] + b[0], a[1] + b[1]];
         let count = if training { (planes.n * planes.size) as f64 } else { f64::INFINITY };

@@ -1,83 +1,8 @@
 //! The loops of normalisation over one row or one stretch of a channel.
 
-use super::Moments;
-use crate::Scalar;
+use crate::cpu::vectors::{Vector, VectorLoop, sums, update_all};
 use crate::cpu::wide::{WideFloat, dispatch};
-
-/// Partial sums that a run of elements is spread over.
-const LANES: usize = 32;
-
-/// The lanes added up, in halves.
-#[inline(always)]
-fn total<A: WideFloat>(mut lanes: [A; LANES]) -> A {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] = lanes[i] + lanes[i + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
-}
-
-/// Adds up `f` of each place, `N` sums at a time.
-#[inline(always)]
-fn sums<A: WideFloat, const N: usize>(n: usize, mut f: impl FnMut(usize) -> [A; N]) -> [A; N] {
-    let mut lanes = [[A::zero(); LANES]; N];
-    let whole = n / LANES * LANES;
-    for start in (0..whole).step_by(LANES) {
-        for i in 0..LANES {
-            let terms = f(start + i);
-            for k in 0..N {
-                lanes[k][i] = lanes[k][i] + terms[k];
-            }
-        }
-    }
-    let mut totals = lanes.map(total);
-    for i in whole..n {
-        let terms = f(i);
-        for k in 0..N {
-            totals[k] = totals[k] + terms[k];
-        }
-    }
-    totals
-}
-
-dispatch! {
-    /// The moments of a leaf: distances from its mean are summed too, which corrects the rounding of that mean.
-    pub(super) fn moments<A: WideFloat>(x: &[A]) -> Moments {
-        let n = x.len();
-        if n == 0 {
-            return Moments::default();
-        }
-        let count = A::splat(n as f64);
-        let (chunks, rest) = x.as_chunks::<LANES>();
-        let mut lanes = [A::zero(); LANES];
-        for chunk in chunks {
-            for i in 0..LANES {
-                lanes[i] = lanes[i] + chunk[i];
-            }
-        }
-        let mean = rest.iter().fold(total(lanes), |sum, &x| sum + x) / count;
-        let (mut firsts, mut seconds) = ([A::zero(); LANES], [A::zero(); LANES]);
-        for chunk in chunks {
-            for i in 0..LANES {
-                let d = chunk[i] - mean;
-                firsts[i] = firsts[i] + d;
-                seconds[i] = seconds[i] + d * d;
-            }
-        }
-        let (mut first, mut second) = (total(firsts), total(seconds));
-        for &x in rest {
-            let d = x - mean;
-            first = first + d;
-            second = second + d * d;
-        }
-        let off = first / count;
-        let m2 = (second - first * off).to_f64();
-        Moments { count: n as f64, mean: mean.to_f64() + off.to_f64(), m2: if m2 < 0.0 { 0.0 } else { m2 } }
-    }
-}
+use crate::op::Real;
 
 dispatch! {
     /// `y = (x - mean) · rstd · w + b`, with a weight and a bias for each element.
@@ -99,35 +24,125 @@ dispatch! {
     }
 }
 
-dispatch! {
-    /// With `z = (x - mean) · rstd` and `h = g · w`: `dx = rstd · (h - mean(h) - z · mean(h · z))`, and `dw += g · z`,
-    /// `db += g`.
-    pub(super) fn row_backward<A: WideFloat>(
-        g: &[A], x: &[A], mean: A, rstd: A, w: &[A], dx: &mut [A], dw: &mut [A], db: &mut [A],
-    ) {
-        let n = dx.len();
-        let (g, x, w, dw, db) = (&g[..n], &x[..n], &w[..n], &mut dw[..n], &mut db[..n]);
-        let [h, hz] = sums(n, |i| {
-            let (z, h) = ((x[i] - mean) * rstd, g[i] * w[i]);
-            [h, h * z]
-        });
-        let count = A::splat(n as f64);
-        let (h, hz) = (h / count, hz / count);
-        for i in 0..n {
-            let z = (x[i] - mean) * rstd;
-            dw[i] = dw[i] + g[i] * z;
-            db[i] = db[i] + g[i];
-            dx[i] = (g[i] * w[i] - h - z * hz) * rstd;
+/// The gradient of layer normalisation for one row of `n`, or two, which then share each load and store of `dw` and `db`.
+///
+/// With `z = (x - mean) · rstd` and `h = g · w`: `dx = rstd · (h - mean(h) - z · mean(h · z))`, and `dw += g · z`, `db += g`,
+/// one row after the other.
+pub(super) struct RowsBackward<'a, A> {
+    pub g: &'a [A],
+    pub x: &'a [A],
+    pub mean: &'a [A],
+    pub rstd: &'a [A],
+    pub w: &'a [A],
+    pub dx: &'a mut [A],
+    pub dw: &'a mut [A],
+    pub db: &'a mut [A],
+}
+
+impl<A: WideFloat> VectorLoop<A> for RowsBackward<'_, A> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Element = A>>(self) {
+        let RowsBackward { g, x, mean, rstd, w, dx, dw, db } = self;
+        let n = w.len();
+        let rows = [g, x].map(|x| x.split_at(n));
+        let [(g, g1), (x, x1)] = rows;
+        let s = RowStats::<V>::new(g, x, mean[0], rstd[0], w);
+        if mean.len() == 1 {
+            return update_all::<V, 3, 3>(
+                [dx, dw, db],
+                [g, x, w],
+                #[inline(always)]
+                |[_, dw, db], [g, x, w]| {
+                    let z = s.normalised(x);
+                    [s.slope(g, z, w), g.mul_add(z, dw), db + g]
+                },
+            );
         }
+        let t = RowStats::<V>::new(g1, x1, mean[1], rstd[1], w);
+        let (dx, dx1) = dx.split_at_mut(n);
+        update_all::<V, 4, 5>(
+            [dx, dx1, dw, db],
+            [g, x, g1, x1, w],
+            #[inline(always)]
+            |[_, _, dw, db], [g, x, g1, x1, w]| {
+                let (z, z1) = (s.normalised(x), t.normalised(x1));
+                let dw = g1.mul_add(z1, g.mul_add(z, dw));
+                [s.slope(g, z, w), t.slope(g1, z1, w), dw, db + g + g1]
+            },
+        );
     }
 }
 
-dispatch! {
-    /// `(Σ g, Σ g · z)` with `z = (x - mean) · rstd`, in doubles as PyTorch has it: these sums often cancel.
-    pub(super) fn channel_sums<A: WideFloat>(g: &[A], x: &[A], mean: A, rstd: A) -> [f64; 2] {
-        let n = g.len();
-        let x = &x[..n];
-        sums(n, |i| [g[i], g[i] * ((x[i] - mean) * rstd)].map(Scalar::to_f64))
+/// What the gradient of a row depends on as a whole: its mean and rstd, and the means of `h` and of `h · z`.
+#[derive(Clone, Copy)]
+struct RowStats<V> {
+    mean: V,
+    rstd: V,
+    h: V,
+    hz: V,
+}
+
+impl<V: Vector> RowStats<V> {
+    #[inline(always)]
+    fn new(g: &[V::Element], x: &[V::Element], mean: V::Element, rstd: V::Element, w: &[V::Element]) -> Self {
+        let (zero, count, middle) = (V::Element::zero(), V::Element::splat(w.len() as f64), V::all(mean));
+        let [h, hd] = sums::<V, 3, 2>(
+            [w, g, x],
+            [zero, zero, mean],
+            #[inline(always)]
+            |[w, g, x]| {
+                let h = g * w;
+                [h, h * (x - middle)]
+            },
+        );
+        let [mean, rstd, h, hz] = [mean, rstd, h / count, hd * rstd / count].map(V::all);
+        RowStats { mean, rstd, h, hz }
+    }
+
+    /// `z`.
+    #[inline(always)]
+    fn normalised(self, x: V) -> V {
+        (x - self.mean) * self.rstd
+    }
+
+    /// `dx`.
+    #[inline(always)]
+    fn slope(self, g: V, z: V, w: V) -> V {
+        (g.mul_add(w, -self.h) - z * self.hz) * self.rstd
+    }
+}
+
+/// `(Σ g, Σ g · z)` with `z = (x - mean) · rstd`: of runs of [`RUN`] elements, and their sum in doubles, as these sums often
+/// cancel.
+pub(super) struct ChannelSums<'a, A> {
+    pub g: &'a [A],
+    pub x: &'a [A],
+    pub mean: A,
+    pub rstd: A,
+}
+
+/// Elements that are summed up before doubles take over: 32 in each lane.
+const RUN: usize = 1024;
+
+impl<A: WideFloat> VectorLoop<A> for ChannelSums<'_, A> {
+    type Output = [f64; 2];
+
+    #[inline(always)]
+    fn run<V: Vector<Element = A>>(self) -> [f64; 2] {
+        let (zero, mean) = (A::zero(), V::all(self.mean));
+        let mut total = [0.0; 2];
+        for (g, x) in self.g.chunks(RUN).zip(self.x.chunks(RUN)) {
+            let sums = sums::<V, 2, 2>(
+                [g, x],
+                [zero, self.mean],
+                #[inline(always)]
+                |[g, x]| [g, g * (x - mean)],
+            );
+            total = [total[0] + sums[0].to_f64(), total[1] + sums[1].to_f64()];
+        }
+        [total[0], total[1] * self.rstd.to_f64()]
     }
 }
 

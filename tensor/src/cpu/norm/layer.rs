@@ -1,13 +1,15 @@
 //! Layer normalisation: rows of the last dims.
 
+use super::kernels::RowsBackward;
 use super::{Moments, kernels, parameter, tensor_of};
 use crate::cpu::isa::isa;
 use crate::cpu::reduce::{Kernel, contiguous};
-use crate::cpu::storage::{elements, filled_shape};
+use crate::cpu::storage::{elements, filled_shape, memory_mut};
 use crate::cpu::threads::{SharedMut, parallel_for};
+use crate::cpu::vectors::Vectorised;
 use crate::cpu::walk::GRAIN;
 use crate::cpu::wide::{Wide, Widened};
-use crate::op::ReduceOp;
+use crate::op::{Real, ReduceOp};
 use crate::{Result, Scalar, Shape, Tensor, composed, match_float};
 
 /// Rows whose shares of the gradients of weight and bias are added up before those of blocks are.
@@ -82,32 +84,40 @@ pub(crate) fn layer_norm_backward(
         type A = <T as Wide>::Acc;
         let w = parameter::<A>(weight, n, 1.0)?;
         let (means, rstds) = (parameter::<A>(Some(mean), rows, 0.0)?, parameter::<A>(Some(rstd), rows, 1.0)?);
-        let (mut dw, mut db) = (vec![A::default(); blocks * n], vec![A::default(); blocks * n]);
+        // [blocks, n] of each: memory of the allocator, as it is larger than what the system hands out without faults.
+        let room = || filled_shape::<A>([blocks, n].into(), |_| Ok(()));
+        let (mut dw, mut db) = (room()?, room()?);
+        let [dw, db] = [&mut dw, &mut db].map(|t| memory_mut::<A>(t).expect("nobody else holds it"));
         let dx = filled_shape::<T>(x.shape(), |dx| {
             let (g, x, dx) = (elements::<T>(&grad), elements::<T>(&x), SharedMut::new(dx));
-            let (dw, db) = (SharedMut::new(&mut dw), SharedMut::new(&mut db));
+            let (dw, db) = (SharedMut::new(&mut dw[..blocks * n]), SharedMut::new(&mut db[..blocks * n]));
             parallel_for(blocks, |block| {
                 let mut wide: [Widened<T>; 3] = std::array::from_fn(|_| Widened::new());
                 let [wide_g, wide_x, wide_dx] = &mut wide;
                 let share = block * n..(block + 1) * n;
                 // SAFETY: each block of rows belongs to one task.
                 let (dw, db) = unsafe { (dw.slice(share.clone()), db.slice(share)) };
-                for row in block * ROWS..rows.min((block + 1) * ROWS) {
-                    let at = row * n..(row + 1) * n;
+                dw.fill(A::zero());
+                db.fill(A::zero());
+                let end = rows.min((block + 1) * ROWS);
+                for first in (block * ROWS..end).step_by(2) {
+                    let these = first..end.min(first + 2);
+                    let at = these.start * n..these.end * n;
                     let (g, x) = (wide_g.view(&g[at.clone()]), wide_x.view(&x[at.clone()]));
+                    let (mean, rstd) = (&means[these.clone()], &rstds[these]);
                     // SAFETY: each row belongs to one block.
                     wide_dx.write(unsafe { dx.slice(at) }, |dx| {
-                        kernels::row_backward(isa, g, x, means[row], rstds[row], &w, dx, dw, db);
+                        A::vectorised(isa, RowsBackward { g, x, mean, rstd, w: &w, dx, dw, db });
                     });
                 }
             });
             Ok(())
         })?;
         let sum = Kernel::<A>::new(ReduceOp::Sum, isa);
-        let total = |parts: &mut Vec<A>| {
-            sum.tree(parts, n);
+        let total = |parts: &mut [A]| {
+            sum.tree(&mut parts[..blocks * n], n);
             tensor_of(affine, &parts[..n])?.to_dtype(x.dtype())
         };
-        Ok((dx, total(&mut dw)?, total(&mut db)?))
+        Ok((dx, total(dw)?, total(db)?))
     })
 }

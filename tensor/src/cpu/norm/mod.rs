@@ -1,7 +1,7 @@
 //! Layer and batch normalisation, forward and backward, each in one or two passes over memory.
 //!
-//! Moments are taken from cache-sized leaves, by the corrected two-pass formula, and merged in doubles (Chan et al., 1979): a
-//! large mean costs no digits of the variance. Leaves and blocks of rows follow from the shape alone.
+//! Moments are those of [`Moments`]: a large mean costs no digits of the variance. Leaves and blocks of rows follow from the shape
+//! alone.
 
 mod batch;
 mod kernels;
@@ -12,45 +12,10 @@ mod tests;
 pub(crate) use batch::{batch_norm_apply, batch_norm_backward, batch_norm_stats, batch_norm_training};
 pub(crate) use layer::{layer_norm, layer_norm_backward};
 
-use crate::cpu::isa::Isa;
-use crate::cpu::reduce::{LEAF, contiguous};
+use crate::cpu::reduce::{Moments, contiguous};
 use crate::cpu::storage::{elements, filled_shape};
 use crate::cpu::wide::WideFloat;
 use crate::{Result, Shape, Tensor};
-
-/// How many numbers, their mean, and the sum of their squared distances from it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Moments {
-    count: f64,
-    mean: f64,
-    m2: f64,
-}
-
-impl Moments {
-    /// Of a slice of any length.
-    fn of<A: WideFloat>(isa: Isa, x: &[A]) -> Moments {
-        x.chunks(LEAF).map(|x| kernels::moments(isa, x)).fold(Moments::default(), Moments::merge)
-    }
-
-    /// Of both together.
-    fn merge(self, other: Moments) -> Moments {
-        let count = self.count + other.count;
-        if self.count == 0.0 || other.count == 0.0 {
-            return if self.count == 0.0 { other } else { self };
-        }
-        let apart = other.mean - self.mean;
-        Moments {
-            count,
-            mean: self.mean + apart * (other.count / count),
-            m2: self.m2 + other.m2 + apart * apart * (self.count * other.count / count),
-        }
-    }
-
-    /// Biased.
-    fn variance(&self) -> f64 {
-        self.m2 / self.count
-    }
-}
 
 /// A new tensor of these elements.
 fn tensor_of<A: WideFloat>(shape: impl Into<Shape>, data: &[A]) -> Result<Tensor> {

@@ -1,7 +1,7 @@
-use super::{arg_reduce, naive, reduce, scan};
+use super::{arg_reduce, naive, reduce, scan, var_mean};
 use crate::cpu::{isa, threads};
 use crate::op::{ArgOp, ReduceOp, ScanOp};
-use crate::{DType, Device, Generator, MAX_RANK, Result, Tensor};
+use crate::{DType, Device, Generator, Layout, MAX_RANK, Result, Tensor};
 
 /// Shapes around every limit of the kernels: lanes, leaves, blocks of rows, stretches of columns.
 fn cases() -> Vec<(Vec<usize>, Vec<usize>)> {
@@ -129,5 +129,113 @@ fn a_long_sum_of_f32_keeps_its_digits() -> Result<()> {
     let x = x.reshape([n, 1])?.broadcast_to([n, 3])?;
     let y = reduce(ReduceOp::Sum, &x, &mask(&[0]))?.to_vec::<f32>()?;
     assert!(y.iter().all(|&y| (y as f64 / exact - 1.0).abs() < 1e-6), "{y:?}");
+    Ok(())
+}
+
+/// Transposed, permuted, sliced, stepped, flipped and stretched views of larger tensors.
+fn views() -> Result<Vec<Tensor>> {
+    let x = random(&[6, 40, 5, 70], DType::F32)?;
+    Ok(vec![
+        random(&[67, 130], DType::F32)?.t()?,
+        x.permute([0, 2, 3, 1])?,
+        x.permute([3, 1, 0, 2])?,
+        x.narrow(3, 3, 50)?,
+        x.narrow(1, 1, 33)?.narrow(2, 1, 3)?,
+        x.permute([2, 3, 0, 1])?.narrow(1, 2, 60)?,
+        x.slice(3, None, None, 2)?,
+        x.flip([1])?,
+        random(&[1, 40, 1, 7], DType::F32)?.broadcast_to([3, 40, 5, 7])?,
+        x.narrow(0, 2, 1)?,
+        x.narrow(3, 0, 0)?,
+    ])
+}
+
+/// The same view of a tensor of another dtype.
+fn converted(x: &Tensor, dtype: DType) -> Result<Tensor> {
+    let all = x.with_layout(Layout::contiguous([x.layout().bounds().map_or(0, |b| b.1 + 1)].into()));
+    Ok(all.to_dtype(dtype)?.with_layout(*x.layout()))
+}
+
+#[test]
+fn views_are_reduced_where_they_are() -> Result<()> {
+    for x in views()? {
+        for bits_of_dims in 0..1 << x.rank() {
+            let dims: Vec<usize> = (0..x.rank()).filter(|d| bits_of_dims >> d & 1 == 1).collect();
+            for dtype in [DType::F32, DType::BF16, DType::I32] {
+                let x = converted(&x, dtype)?;
+                for op in [ReduceOp::Sum, ReduceOp::Amax] {
+                    let y = reduce(op, &x, &mask(&dims))?;
+                    let expected = naive::reduce(op, &x, &mask(&dims))?;
+                    assert_eq!(y.shape(), expected.shape());
+                    let eps = if dtype == DType::BF16 { 0.02 } else { 1e-4 };
+                    assert!(y.all_close(&expected, eps, eps)?, "{:?} {dims:?} {dtype}", x.layout());
+                }
+            }
+            let expected = crate::composed::var_mean(&x, &mask(&dims), 1.0)?;
+            for &level in isa::available() {
+                let run = |n| {
+                    threads::with_num_threads(n, || isa::with_isa(level, || var_mean(&x, &mask(&dims), 1.0)))
+                };
+                let (one, three) = (run(1)?, run(3)?);
+                assert_eq!(one.0.shape(), expected.0.shape());
+                assert!(one.0.all_close(&expected.0, 1e-4, 1e-5)?, "{:?} {dims:?}", x.layout());
+                assert!(one.1.all_close(&expected.1, 1e-4, 1e-5)?, "{:?} {dims:?}", x.layout());
+                assert!(one.0.all_close(&three.0, 0.0, 0.0)? && one.1.all_close(&three.1, 0.0, 0.0)?);
+            }
+        }
+        for dim in (0..x.rank()).filter(|&d| x.dims()[d] > 0) {
+            for &op in ArgOp::ALL {
+                let (y, expected) = (arg_reduce(op, &x, dim)?, naive::arg_reduce(op, &x, dim)?);
+                assert_eq!(y.to_vec::<i64>()?, expected.to_vec::<i64>()?, "{:?} {dim}", x.layout());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn variances_keep_their_digits_beside_a_large_mean() -> Result<()> {
+    // 10^8 ± 64, which are floats.
+    let data: Vec<f32> = (0..30_000).map(|i| 1e8 + if i % 2 == 0 { 64.0 } else { -64.0 }).collect();
+    let x = Tensor::from_slice(&data, [100, 300], &Device::cpu())?;
+    for dims in [vec![0], vec![1], vec![0, 1]] {
+        let (var, mean) = var_mean(&x, &mask(&dims), 0.0)?;
+        let expected = if dims == [0] { 0.0 } else { 4096.0 };
+        assert!(var.to_vec::<f32>()?.iter().all(|&v| v == expected), "{dims:?} {var}");
+        assert!(mean.to_vec::<f32>()?.iter().all(|&m| (m - 1e8).abs() <= 64.0));
+    }
+    Ok(())
+}
+
+#[test]
+fn the_variance_of_one_or_of_nothing_is_nan() -> Result<()> {
+    for shape in [[3, 1], [3, 0]] {
+        let (var, _) = var_mean(&random(&shape, DType::F32)?, &mask(&[1]), 1.0)?;
+        assert!(var.to_vec::<f32>()?.iter().all(|v| v.is_nan()));
+    }
+    let x = Tensor::from_slice(&[1.0, f32::INFINITY, f32::NAN, 2.0], [2, 2], &Device::cpu())?;
+    assert!(var_mean(&x, &mask(&[1]), 0.0)?.0.to_vec::<f32>()?.iter().all(|v| v.is_nan()));
+    Ok(())
+}
+
+#[test]
+fn the_first_of_equals_is_found_in_every_lane() -> Result<()> {
+    for n in [1, 7, 31, 32, 33, 100, 257] {
+        for at in 0..n {
+            let mut data = vec![-1f32; n];
+            for later in at..n {
+                data[later] = if (later - at) % 3 == 0 { 2.0 } else { 1.0 };
+            }
+            for (x, op) in [(data.clone(), ArgOp::ArgMax), (data.iter().map(|x| -x).collect(), ArgOp::ArgMin)] {
+                let x = Tensor::from_slice(&x, [n], &Device::cpu())?;
+                for &level in isa::available() {
+                    let rows = isa::with_isa(level, || arg_reduce(op, &x, 0))?.item()?;
+                    let columns = x.reshape([n, 1])?.broadcast_to([n, 3])?.contiguous()?;
+                    let columns = isa::with_isa(level, || arg_reduce(op, &columns, 0))?.to_vec::<i64>()?;
+                    assert_eq!((rows, columns), (at as f64, vec![at as i64; 3]), "{n}");
+                }
+            }
+        }
+    }
     Ok(())
 }

@@ -9,10 +9,10 @@
 
 use crate::cpu::isa::Isa;
 use crate::cpu::simd::lanes::Lanes;
-use crate::cpu::simd::{BELOW_UNIT, exp_below};
 #[cfg(target_arch = "aarch64")]
 use crate::cpu::simd::neon::F32x4;
 use crate::cpu::simd::scalar::Plain;
+use crate::cpu::simd::{BELOW_UNIT, exp_below};
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::simd::{avx2::F32x8, avx512::F32x16};
 use crate::cpu::wide::WideFloat;

@@ -63,7 +63,11 @@ impl<'a> MaxPool<'a> {
             window => {
                 let width = w.div_ceil(stride);
                 let tap = |p: usize| p % stride * (d * h * width) + p / stride;
-                Way::Phases { stride, width, taps: window.map_or(vec![], |w| w.elements().map(tap).collect()) }
+                Way::Phases {
+                    stride,
+                    width,
+                    taps: window.map_or(vec![], |w| w.elements().map(tap).collect()),
+                }
             }
         };
         let (mut rows, mut ends) = (vec![], vec![]);

@@ -37,31 +37,29 @@ pub(crate) fn arg_reduce(op: ArgOp, x: &Tensor, dim: usize) -> Result<Tensor> {
     }
     let (n, inner) = (x.dims()[dim], x.dims()[dim + 1..].iter().product());
     let (x, isa) = (contiguous(x)?, isa());
-    filled_shape::<i64>(x.shape().with_dim(dim, 1), |y| {
-        match (x.dtype().is_float(), inner) {
-            _ if y.is_empty() || n == 0 => Ok(()),
-            (true, 1) => match_float!(op.name(), x.dtype(), T => {
-                rows(elements::<T>(&x), n, y, |x, y| <T as Wide>::Acc::vectorised(isa, Rows { op, n, x, y }));
-                Ok(())
-            }),
-            (true, _) => match_float!(op.name(), x.dtype(), T => {
-                let search = |part: Columns<<T as Wide>::Acc>| Vectorised::vectorised(isa, Floats(op, part));
-                columns(op, elements::<T>(&x), [n, inner], y, search);
-                Ok(())
-            }),
-            (false, 1) => match_dtype!(x.dtype(), T => {
-                let kernel = Kernel::<<T as Wide>::Acc>::new(extreme(op), isa);
-                rows(elements::<T>(&x), n, y, |x, y| {
-                    let rows = y.iter_mut().zip(x.chunks_exact(n));
-                    rows.for_each(|(y, x)| *y = first(isa, x, kernel.fold(x)) as i64);
-                });
-                Ok(())
-            }),
-            (false, _) => match_dtype!(x.dtype(), T => {
-                columns(op, elements::<T>(&x), [n, inner], y, |part| whole_columns(isa, op, part));
-                Ok(())
-            }),
-        }
+    filled_shape::<i64>(x.shape().with_dim(dim, 1), |y| match (x.dtype().is_float(), inner) {
+        _ if y.is_empty() || n == 0 => Ok(()),
+        (true, 1) => match_float!(op.name(), x.dtype(), T => {
+            rows(elements::<T>(&x), n, y, |x, y| <T as Wide>::Acc::vectorised(isa, Rows { op, n, x, y }));
+            Ok(())
+        }),
+        (true, _) => match_float!(op.name(), x.dtype(), T => {
+            let search = |part: Columns<<T as Wide>::Acc>| Vectorised::vectorised(isa, Floats(op, part));
+            columns(op, elements::<T>(&x), [n, inner], y, search);
+            Ok(())
+        }),
+        (false, 1) => match_dtype!(x.dtype(), T => {
+            let kernel = Kernel::<<T as Wide>::Acc>::new(extreme(op), isa);
+            rows(elements::<T>(&x), n, y, |x, y| {
+                let rows = y.iter_mut().zip(x.chunks_exact(n));
+                rows.for_each(|(y, x)| *y = first(isa, x, kernel.fold(x)) as i64);
+            });
+            Ok(())
+        }),
+        (false, _) => match_dtype!(x.dtype(), T => {
+            columns(op, elements::<T>(&x), [n, inner], y, |part| whole_columns(isa, op, part));
+            Ok(())
+        }),
     })
 }
 

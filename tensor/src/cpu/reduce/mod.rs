@@ -117,13 +117,7 @@ fn columns<T: Wide>(kernel: Kernel<T::Acc>, x: &[T], stage: Stage, y: &mut [T::A
 }
 
 /// The reduction of each block of rows: `parts` is `[outer, blocks, inner]`.
-fn column_blocks<T: Wide>(
-    kernel: Kernel<T::Acc>,
-    x: &[T],
-    stage: Stage,
-    block: usize,
-    parts: &mut [T::Acc],
-) {
+fn column_blocks<T: Wide>(kernel: Kernel<T::Acc>, x: &[T], stage: Stage, block: usize, parts: &mut [T::Acc]) {
     let Stage { r, step, inner, .. } = stage;
     let (blocks, stretches) = (r.div_ceil(block), inner.div_ceil(COLUMNS));
     let count = parts.len() / inner * stretches;

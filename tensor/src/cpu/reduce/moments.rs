@@ -159,14 +159,7 @@ where
 }
 
 /// Of each column of `rows` rows that are `step` apart. `room` is working memory.
-fn columns<A: Vectorised>(
-    isa: Isa,
-    x: &[A],
-    rows: usize,
-    step: usize,
-    room: &mut Vec<A>,
-    y: &mut [Moments],
-) {
+fn columns<A: Vectorised>(isa: Isa, x: &[A], rows: usize, step: usize, room: &mut Vec<A>, y: &mut [Moments]) {
     let width = y.len();
     room.clear();
     room.resize(3 * width, A::zero());

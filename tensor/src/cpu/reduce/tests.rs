@@ -226,7 +226,8 @@ fn the_first_of_equals_is_found_in_every_lane() -> Result<()> {
             for later in at..n {
                 data[later] = if (later - at) % 3 == 0 { 2.0 } else { 1.0 };
             }
-            for (x, op) in [(data.clone(), ArgOp::ArgMax), (data.iter().map(|x| -x).collect(), ArgOp::ArgMin)] {
+            for (x, op) in [(data.clone(), ArgOp::ArgMax), (data.iter().map(|x| -x).collect(), ArgOp::ArgMin)]
+            {
                 let x = Tensor::from_slice(&x, [n], &Device::cpu())?;
                 for &level in isa::available() {
                     let rows = isa::with_isa(level, || arg_reduce(op, &x, 0))?.item()?;

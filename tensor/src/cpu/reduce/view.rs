@@ -54,9 +54,8 @@ impl View {
             if n == 1 {
                 continue;
             }
-            let merges = view.count > 0
-                && outer.reduced == reduced
-                && (outer.stride == n * stride || x.numel() == 0);
+            let merges =
+                view.count > 0 && outer.reduced == reduced && (outer.stride == n * stride || x.numel() == 0);
             if merges {
                 view.groups[view.count - 1] = Group { n: outer.n * n, stride, reduced };
             } else {
@@ -80,7 +79,14 @@ impl View {
         let groups = self.groups();
         let i = groups.iter().rposition(|g| g.reduced)?;
         let inner = if i + 1 < self.count { groups[self.count - 1].n } else { 1 };
-        Some(Stage { groups, at: i, offset: self.x.layout().offset(), r: groups[i].n, step: groups[i].stride, inner })
+        Some(Stage {
+            groups,
+            at: i,
+            offset: self.x.layout().offset(),
+            r: groups[i].n,
+            step: groups[i].stride,
+            inner,
+        })
     }
 
     /// Without the group that [`stage`](Self::stage) reduced: what is left lies together.

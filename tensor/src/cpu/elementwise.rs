@@ -138,7 +138,7 @@ fn from_two<T: Scalar, U: Scalar>(
 /// Which operand has the result's layout if there are so few elements that a walk would cost more than the work: all
 /// operands are consecutive elements, or one element everywhere, but not all are the latter.
 #[inline(always)]
-fn few<'a, const N: usize>(operands: [&'a Tensor; N]) -> Option<&'a Layout> {
+fn few<const N: usize>(operands: [&Tensor; N]) -> Option<&Layout> {
     let layouts = operands.map(|t| t.layout());
     if layouts[0].numel() > FEW || !layouts.iter().all(|l| l.is_contiguous() || l.is_uniform()) {
         return None;

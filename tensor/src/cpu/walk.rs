@@ -214,11 +214,11 @@ impl Walk<2> {
                 // SAFETY: these are elements of the walk, which the caller vouches for.
                 unsafe {
                     let from = from.offset(at + r as isize * row_step + skipped as isize * step);
-                    let each = to[..count].iter_mut().enumerate();
+                    let each = to[..count].iter_mut();
                     match step {
-                        1 => each.for_each(|(i, to)| _ = to.write(*from.add(i))),
-                        0 => each.for_each(|(_, to)| _ = to.write(*from)),
-                        _ => each.for_each(|(i, to)| _ = to.write(*from.offset(i as isize * step))),
+                        1 => each.enumerate().for_each(|(i, to)| _ = to.write(*from.add(i))),
+                        0 => each.for_each(|to| _ = to.write(*from)),
+                        _ => each.enumerate().for_each(|(i, to)| _ = to.write(*from.offset(i as isize * step))),
                     }
                 }
                 (done, skipped, row) = (done + count, 0, row + 1);

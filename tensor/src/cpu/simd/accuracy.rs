@@ -21,7 +21,7 @@ pub(super) fn ulps(y: f32, exact: f64) -> f64 {
 /// As [`ulps`]. Where a subnormal, which has few bits, was multiplied by `x`, the error may be that of the subnormal.
 #[inline(always)]
 fn error(x: f32, y: f32, exact: f64) -> f64 {
-    let subnormal = f64::from_bits(1023 - 149 << 52) * f64::from(x).abs().clamp(1.0, 128.0);
+    let subnormal = f64::from_bits((1023 - 149) << 52) * f64::from(x).abs().clamp(1.0, 128.0);
     let excused = (exact.abs() < 1e-34) & ((f64::from(y) - exact).abs() <= subnormal);
     if excused { 0.0 } else { ulps(y, exact) }
 }

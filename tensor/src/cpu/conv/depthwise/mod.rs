@@ -101,15 +101,15 @@ impl<'a, S: Scalar> Prepared<'a, S> {
         Prepared { phase, row, dilation, height: rows.len(), taps, weights }
     }
 
-    /// The rows of the frame that some rows of outputs read.
-    fn reach(&self, rows: &Range<usize>) -> Range<usize> {
+    /// The rows of the frame that some rows of outputs read, if they read any.
+    fn reach(&self, rows: &Range<usize>) -> Option<Range<usize>> {
         let rows = rows.start..rows.end.min(self.phase.count[1]);
         if rows.is_empty() || self.taps.is_empty() || self.height == 0 {
-            return usize::MAX..0;
+            return None;
         }
         let stride = self.phase.stride[1];
         let last = (rows.end - 1) * stride + self.row + (self.height - 1) * self.dilation;
-        rows.start * stride + self.row..last + 1
+        Some(rows.start * stride + self.row..last + 1)
     }
 }
 
@@ -173,8 +173,9 @@ pub(super) fn run<T: ConvElement>(
             let rows = band * plan.band..(band + 1) * plan.band;
             let read = prepared
                 .iter()
-                .map(|p| p.reach(&rows))
-                .fold(usize::MAX..0, |a, b| a.start.min(b.start)..a.end.max(b.end));
+                .filter_map(|p| p.reach(&rows))
+                .reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
+                .unwrap_or(0..0);
             for (s, strip) in strips.chunks_exact_mut(plan.size).enumerate() {
                 let channel = group * pass.sources + s;
                 plan.strip.fill(isa, images, n, channel, read.clone(), strip);

@@ -218,7 +218,9 @@ impl Walk<2> {
                     match step {
                         1 => each.enumerate().for_each(|(i, to)| _ = to.write(*from.add(i))),
                         0 => each.for_each(|to| _ = to.write(*from)),
-                        _ => each.enumerate().for_each(|(i, to)| _ = to.write(*from.offset(i as isize * step))),
+                        _ => {
+                            each.enumerate().for_each(|(i, to)| _ = to.write(*from.offset(i as isize * step)))
+                        }
                     }
                 }
                 (done, skipped, row) = (done + count, 0, row + 1);

@@ -3,7 +3,7 @@
 // With w the weight of a class, e the label smoothing, p the softmax of a line of c logits, t its class, and a = (1 - e) w[t]:
 //   loss  = -a log p[t] - e / c Σ w[k] log p[k]
 //   dx[k] = p[k] (a + e / c Σ w) - (a if k = t) - e / c w[k], over the sum of w[t] where losses become their mean
-// Both are 0 where t is `ignore`; another class that does not exist is reported in bad[0]. Launch: a group of threads for each line.
+// Both are 0 where t is `ignore`; for another class that does not exist bad[0] becomes 1. Launch: a group of threads for each line.
 // Bytes: x four times, of which all but the first come from a cache; dx once.
 #include "group.h"
 #include "op/reduce.h"
@@ -40,7 +40,7 @@ template <class T> DEVICE Normaliser<Wide<T>> normaliser(const Member &member, c
 template <class T>
 DEVICE void cross_entropy(const Walk<2> &lines, u32 n, i64 x_stride, u32 log_size, i64 ignore, f64 smoothing, u32 options,
                           Global<Wide<T>> losses, Global<Wide<T>> factors, Global<const T> x, Global<const i64> target,
-                          Global<const T> weight, Global<i64> bad) {
+                          Global<const T> weight, Global<u32> bad) {
     using A = Wide<T>;
     const Member member(log_size);
     const bool inside = member.line < lines.count;
@@ -57,7 +57,7 @@ DEVICE void cross_entropy(const Walk<2> &lines, u32 n, i64 x_stride, u32 log_siz
     if (!inside || member.index != 0) return;
     const i64 t = target[at[0]];
     const bool exists = t >= 0 && t < i64(n), counts = t != ignore && exists;
-    if (t != ignore && !exists) bad[0] = t;
+    if (t != ignore && !exists) bad[0] = 1;
     const A factor = counts ? line.weight_of(u32(t)) : A(0);
     factors[member.line] = factor;
     losses[member.line] = counts ? -(A(1 - smoothing) * factor * (line.value(u32(t)) - shift) + share * spread) : A(0);
@@ -97,7 +97,7 @@ DEVICE void cross_entropy_gradient(const Walk<3> &lines, u32 n, i64 dx_stride, i
     KERNEL_OF(GROUP_BLOCK, cross_entropy_##T,                                                                                    \
               (PARAMETER Walk<2> lines, u32 n, i64 x_stride, u32 log_size, i64 ignore, f64 smoothing, u32 options,               \
                Global<Wide<T>> losses, Global<Wide<T>> factors, Global<const T> x, Global<const i64> target,                     \
-               Global<const T> weight, Global<i64> bad)) {                                                                       \
+               Global<const T> weight, Global<u32> bad)) {                                                                       \
         cross_entropy(lines, n, x_stride, log_size, ignore, smoothing, options, losses, factors, x, target, weight, bad);        \
     }                                                                                                                            \
     KERNEL_OF(GROUP_BLOCK, cross_entropy_gradient_##T,                                                                           \

@@ -1,21 +1,23 @@
-// Elements by index along a dim. An index outside of 0..size is left alone and reported in bad[0], for the host to see.
+// Elements by index along a dim. An index outside of 0..size is left alone, and bad[0] becomes 1 for the host to see.
 //
 // gather_SIZE: y[…, j, …] = x[…, index[…, j, …], …], a thread for each element of y; the walk is over y, index and x without the dim.
 // scatter_…: y[…, index[…, j, …], …] (=|+=) src[…, j, …], a thread for each line along the dim, which takes j in order: results do
-// not depend on who comes first. Bytes: each operand once, in whatever order the indices have.
+// not depend on who comes first.
+// group_…: the same for long lines, whose indices were sorted before: those of one target follow each other, in the order of j, and
+// a thread for the first of them (=: the last) takes them all. Bytes: each operand once, in whatever order the indices have.
 #include "op/binary.h"
 #include "walk.h"
 
-DEVICE bool valid(i64 at, i64 size, Global<i64> bad) {
+DEVICE bool valid(i64 at, i64 size, Global<u32> bad) {
     if (at >= 0 && at < size) return true;
-    bad[0] = at;
+    bad[0] = 1;
     return false;
 }
 
 #define GATHER(T)                                                                                                                \
     KERNEL_OF(256, gather_##T,                                                                                                   \
               (PARAMETER Walk<3> walk, i64 size, i64 stride, Global<T> y, Global<const i64> index, Global<const T> x,            \
-               Global<i64> bad)) {                                                                                               \
+               Global<u32> bad)) {                                                                                               \
         const u32 unit = block_x() * block_size() + thread_x();                                                                  \
         if (unit >= walk.count) return;                                                                                          \
         i64 at[3];                                                                                                               \
@@ -29,7 +31,7 @@ FOR_SIZES(GATHER)
 // Lines are walked by y, index and src; `strides` of these along the dim.
 template <class T, class F>
 DEVICE void scatter(const Walk<3> &lines, u32 n, i64 size, i64 y_stride, i64 index_stride, i64 src_stride, Global<T> y,
-                    Global<const i64> index, Global<const T> src, Global<i64> bad, F f) {
+                    Global<const i64> index, Global<const T> src, Global<u32> bad, F f) {
     const u32 line = block_x() * block_size() + thread_x();
     if (line >= lines.count) return;
     i64 at[3];
@@ -44,7 +46,7 @@ DEVICE void scatter(const Walk<3> &lines, u32 n, i64 size, i64 y_stride, i64 ind
 
 #define SCATTER_PARAMETERS(T)                                                                                                    \
     (PARAMETER Walk<3> lines, u32 n, i64 size, i64 y_stride, i64 index_stride, i64 src_stride, Global<T> y,                      \
-     Global<const i64> index, Global<const T> src, Global<i64> bad)
+     Global<const i64> index, Global<const T> src, Global<u32> bad)
 
 #define SCATTER_SET(T)                                                                                                           \
     KERNEL_OF(256, scatter_set_##T, SCATTER_PARAMETERS(T)) {                                                                     \
@@ -66,28 +68,65 @@ KERNEL_OF(256, scatter_add_boolean, SCATTER_PARAMETERS(u8)) {
     scatter(lines, n, size, y_stride, index_stride, src_stride, y, index, src, bad, [](u8 a, u8 b) { return u8(a | b); });
 }
 
-// 1 where x is not zero, in the order of the walk; x of f16 and bf16 are zero by their bits, but for the sign.
-#define NONZERO(T)                                                                                                               \
-    KERNEL_OF(256, nonzero_##T, (PARAMETER Walk<2> walk, Global<i32> y, Global<const T> x)) {                                    \
+// Lines in which `sorted` are the indices in order, and order[j] says where the j-th stood. The walk is over y and src without the dim,
+// both of those, and j itself; strides are those along the dim.
+struct Groups {
+    i64 n, size, y_stride, sorted_stride, order_stride, src_stride;
+};
+
+// With `rounds` each sum is rounded to T, as a scatter has it; else only the last.
+template <class T>
+DEVICE void group_add(const Walk<5> &walk, const Groups &groups, u32 rounds, Global<T> y, Global<const i64> sorted,
+                      Global<const i64> order, Global<const T> src, Global<u32> bad) {
+    const u32 unit = block_x() * block_size() + thread_x();
+    if (unit >= walk.count) return;
+    i64 at[5];
+    walk.offsets(unit, at);
+    const i64 target = sorted[at[1]], j = at[4];
+    if (!valid(target, groups.size, bad)) return;
+    if (j > 0 && sorted[at[1] - groups.sorted_stride] == target) return;
+    Wide<T> sum = widen(T(y[at[0] + target * groups.y_stride]));
+    for (i64 k = 0; j + k < groups.n && sorted[at[1] + k * groups.sorted_stride] == target; k++) {
+        sum = binary::add(sum, widen(T(src[at[3] + order[at[2] + k * groups.order_stride] * groups.src_stride])));
+        if (rounds) sum = widen(narrow<T>(sum));
+    }
+    y[at[0] + target * groups.y_stride] = narrow<T>(sum);
+}
+
+#define GROUP_ADD(T)                                                                                                             \
+    KERNEL_OF(256, group_add_##T,                                                                                                \
+              (PARAMETER Walk<5> walk, PARAMETER Groups groups, u32 rounds, Global<T> y, Global<const i64> sorted,               \
+               Global<const i64> order, Global<const T> src, Global<u32> bad)) {                                                 \
+        group_add(walk, groups, rounds, y, sorted, order, src, bad);                                                             \
+    }
+
+FOR_NUMBERS(GROUP_ADD)
+
+// The sum of bools is whether one is true.
+KERNEL_OF(256, group_add_boolean,
+          (PARAMETER Walk<5> walk, PARAMETER Groups groups, u32, Global<u8> y, Global<const i64> sorted, Global<const i64> order,
+           Global<const u8> src, Global<u32> bad)) {
+    const u32 unit = block_x() * block_size() + thread_x();
+    if (unit >= walk.count) return;
+    i64 at[5];
+    walk.offsets(unit, at);
+    const i64 target = sorted[at[1]];
+    // All that write to one place write the same.
+    if (valid(target, groups.size, bad) && src[at[3] + order[at[2]] * groups.src_stride]) y[at[0] + target * groups.y_stride] = 1;
+}
+
+#define GROUP_SET(T)                                                                                                             \
+    KERNEL_OF(256, group_set_##T,                                                                                                \
+              (PARAMETER Walk<5> walk, PARAMETER Groups groups, u32, Global<T> y, Global<const i64> sorted,                      \
+               Global<const i64> order, Global<const T> src, Global<u32> bad)) {                                                 \
         const u32 unit = block_x() * block_size() + thread_x();                                                                  \
         if (unit >= walk.count) return;                                                                                          \
-        i64 at[2];                                                                                                               \
+        i64 at[5];                                                                                                               \
         walk.offsets(unit, at);                                                                                                  \
-        y[at[0]] = widen(x[at[1]]) != 0;                                                                                         \
+        const i64 target = sorted[at[1]];                                                                                        \
+        if (!valid(target, groups.size, bad)) return;                                                                            \
+        if (at[4] + 1 < groups.n && sorted[at[1] + groups.sorted_stride] == target) return;                                      \
+        y[at[0] + target * groups.y_stride] = src[at[3] + order[at[2]] * groups.src_stride];                                     \
     }
 
-FOR_NUMBERS(NONZERO)
-
-// The place of each element that is counted: `counts` are running totals, `shape` the walk of the tensor's dims, innermost first.
-// Layout: y is [found, rank].
-KERNEL_OF(256, nonzero_places, (PARAMETER Walk<1> shape, u32 rank, Global<i64> y, Global<const i32> counts)) {
-    u32 i = block_x() * block_size() + thread_x();
-    if (i >= shape.count) return;
-    const i32 count = counts[i], before = i > 0 ? i32(counts[i64(i) - 1]) : 0;
-    if (count == before) return;
-    ROLLED for (u32 d = 0; d < rank; d++) {
-        const u32 outer = shape.extents[d].quotient(i);
-        y[i64(before) * rank + (rank - 1 - d)] = i - outer * shape.extents[d].divisor;
-        i = outer;
-    }
-}
+FOR_SIZES(GROUP_SET)

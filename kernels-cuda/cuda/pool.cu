@@ -5,27 +5,45 @@
 // overlap from a cache.
 #include "windows.h"
 
-// The largest of each window and its place in the plane; NaN wins, and the first of equals.
-template <class T> DEVICE void max_pool(const Windows &windows, u32 count, Global<T> y, Global<i64> index, Global<const T> x) {
+// Whether `value` takes the place of the largest so far.
+template <class A> DEVICE bool larger(A value, A best) { return value > best || (value != value && best == best); }
+
+// The largest of each window and where it stands; NaN wins, and the first of equals. `form` says as what: not at all, as the place in
+// the plane, or as the number of its tap, which must fit a byte.
+enum Place : u32 { NOT_ASKED, INDEX, CODE };
+
+template <class T>
+DEVICE void max_pool(const Windows &windows, u32 count, u32 form, Global<T> y, Global<i64> index, Global<u8> code, Global<const T> x) {
     const u32 e = block_x() * block_size() + thread_x();
     if (e >= count) return;
     const u32 places = windows.out_volume(), plane = e / places, place = e - plane * places, taps = windows.kernel_volume();
     const i64 start = i64(plane) * windows.size_volume();
     Wide<T> best = 0;
     i32 where = -1;
+    u32 which = 0;
     for (u32 tap = 0; tap < taps; tap++) {
         const i32 at = windows.under(place, tap);
         if (at < 0) continue;
-        const Wide<T> value = widen(x[start + at]);
-        if (where < 0 || value > best || (value != value && best == best)) best = value, where = at;
+        const Wide<T> value = widen(T(x[start + at]));
+        if (where < 0 || larger(value, best)) best = value, where = at, which = tap;
     }
     y[e] = where < 0 ? narrow<T>(-Wide<T>(INFINITY)) : T(x[start + where]);
-    index[e] = where < 0 ? 0 : where;
+    if (form == INDEX) index[e] = where < 0 ? 0 : where;
+    if (form == CODE) code[e] = u8(which);
 }
 
-// dx[s] = Σ g[p] over the windows whose largest element stands at s.
+// The places in the plane that codes stand for; 0 for a window without elements.
+KERNEL_OF(256, max_pool_index, (PARAMETER Windows windows, u32 count, Global<i64> index, Global<const u8> code)) {
+    const u32 e = block_x() * block_size() + thread_x();
+    if (e >= count) return;
+    const i32 at = windows.under(e % windows.out_volume(), code[e]);
+    index[e] = at < 0 ? 0 : at;
+}
+
+// dx[s] = Σ g[p] over the windows whose largest element stands at s: `code` says so, or `index` if there are no codes.
 template <class T>
-DEVICE void max_pool_places_backward(const Windows &windows, u32 count, Global<T> dx, Global<const T> g, Global<const i64> index) {
+DEVICE void max_pool_backward(const Windows &windows, u32 count, u32 form, Global<T> dx, Global<const T> g, Global<const i64> index,
+                              Global<const u8> code) {
     const u32 e = block_x() * block_size() + thread_x();
     if (e >= count) return;
     const u32 size = windows.size_volume(), plane = e / size, place = e - plane * size;
@@ -34,44 +52,32 @@ DEVICE void max_pool_places_backward(const Windows &windows, u32 count, Global<T
     // Later taps lie over the place in earlier windows.
     for (u32 tap = windows.kernel_volume(); tap-- > 0;) {
         const i32 at = windows.over(place, tap);
-        if (at >= 0 && index[start + at] == i64(place)) sum += widen(g[start + at]);
+        if (at < 0) continue;
+        const bool here = form == CODE ? code[start + at] == tap : index[start + at] == i64(place);
+        if (here) sum += widen(T(g[start + at]));
     }
     dx[e] = narrow<T>(sum);
 }
 
-// The same without windows: a thread for each plane, of `places` results and `size` places. `sums` are zero before.
-template <class T>
-DEVICE void max_pool_backward(u32 planes, u32 places, u32 size, Global<Wide<T>> sums, Global<const T> g, Global<const i64> index) {
-    const u32 plane = block_x() * block_size() + thread_x();
-    if (plane >= planes) return;
-    for (u32 p = 0; p < places; p++) {
-        const i64 at = i64(plane) * places + p;
-        const i64 to = index[at];
-        if (to >= 0 && to < i64(size)) sums[i64(plane) * size + to] = sums[i64(plane) * size + to] + widen(g[at]);
-    }
-}
-
 // What the mean of a window divides by: the elements in it, or, with `padded`, those and the padding in it, or `fixed` if that is not 0.
 struct Mean {
-    u32 padded, fixed;
+    u32 padded;
+    f64 fixed;
 };
 
-DEVICE u32 divisor(const Windows &windows, u32 place, const Mean &mean) {
-    if (mean.fixed != 0) return mean.fixed;
+template <class A> DEVICE A divisor(const Windows &windows, u32 place, const Mean &mean) {
+    if (mean.fixed != 0) return A(mean.fixed);
     u32 inside = 1;
     UNROLL for (int d = 2; d >= 0; d--) {
-        const u32 o = windows.out[d].quotient(place), p = place - o * windows.out[d].divisor;
+        const u32 o = windows.out[d].quotient(place), size = windows.size[d].divisor, padding = windows.padding[d];
+        // Counted from where the padding starts.
+        const u32 from = (place - o * windows.out[d].divisor) * windows.stride[d], to = from + windows.kernel[d].divisor;
+        const u32 low = mean.padded || from > padding ? from : padding, end = size + (mean.padded ? 2 * padding : padding);
+        const u32 high = to < end ? to : end;
         place = o;
-        const u32 kernel = windows.kernel[d].divisor, size = windows.size[d].divisor, padding = windows.padding[d];
-        // The taps of this dim that count: those over the input, and over the padding on both sides.
-        u32 taps = 0;
-        for (u32 k = 0; k < kernel; k++) {
-            const u32 at = p * windows.stride[d] + k * windows.dilation[d]; // counted from the padding's start
-            taps += mean.padded ? at < size + 2 * padding : at >= padding && at < size + padding;
-        }
-        inside *= taps;
+        inside *= high > low ? high - low : 0;
     }
-    return inside;
+    return A(inside);
 }
 
 template <class T> DEVICE void avg_pool(const Windows &windows, u32 count, const Mean &mean, Global<T> y, Global<const T> x) {
@@ -84,7 +90,7 @@ template <class T> DEVICE void avg_pool(const Windows &windows, u32 count, const
         const i32 at = windows.under(place, tap);
         if (at >= 0) sum += widen(x[start + at]);
     }
-    y[e] = narrow<T>(sum / Wide<T>(divisor(windows, place, mean)));
+    y[e] = narrow<T>(sum / divisor<Wide<T>>(windows, place, mean));
 }
 
 template <class T> DEVICE void avg_pool_backward(const Windows &windows, u32 count, const Mean &mean, Global<T> dx, Global<const T> g) {
@@ -95,7 +101,7 @@ template <class T> DEVICE void avg_pool_backward(const Windows &windows, u32 cou
     Wide<T> sum = 0;
     for (u32 tap = windows.kernel_volume(); tap-- > 0;) {
         const i32 at = windows.over(place, tap);
-        if (at >= 0) sum += widen(g[start + at]) / Wide<T>(divisor(windows, at, mean));
+        if (at >= 0) sum += widen(T(g[start + at])) / divisor<Wide<T>>(windows, at, mean);
     }
     dx[e] = narrow<T>(sum);
 }
@@ -114,6 +120,26 @@ struct Cell {
     }
     DEVICE u32 volume() const { return (to[0] - from[0]) * (to[1] - from[1]) * (to[2] - from[2]); }
 };
+
+template <class T>
+DEVICE void adaptive_max_pool(const Windows &windows, u32 count, Global<T> y, Global<i64> index, Global<const T> x) {
+    const u32 e = block_x() * block_size() + thread_x();
+    if (e >= count) return;
+    const u32 places = windows.out_volume(), plane = e / places;
+    const i64 start = i64(plane) * windows.size_volume();
+    const Cell cell(windows, e - plane * places);
+    Wide<T> best = 0;
+    i64 where = -1;
+    for (u32 a = cell.from[0]; a < cell.to[0]; a++)
+        for (u32 b = cell.from[1]; b < cell.to[1]; b++)
+            for (u32 c = cell.from[2]; c < cell.to[2]; c++) {
+                const i64 at = (i64(a) * windows.size[1].divisor + b) * windows.size[2].divisor + c;
+                const Wide<T> value = widen(T(x[start + at]));
+                if (where < 0 || larger(value, best)) best = value, where = at;
+            }
+    y[e] = x[start + where]; // no cell is empty
+    index[e] = where;
+}
 
 template <class T> DEVICE void adaptive_avg_pool(const Windows &windows, u32 count, Global<T> y, Global<const T> x) {
     const u32 e = block_x() * block_size() + thread_x();
@@ -148,24 +174,27 @@ DEVICE void adaptive_avg_pool_backward(const Windows &windows, const Windows &ac
 }
 
 #define POOL(T)                                                                                                                  \
-    KERNEL_OF(256, max_pool_##T, (PARAMETER Windows windows, u32 count, Global<T> y, Global<i64> index, Global<const T> x)) {    \
-        max_pool(windows, count, y, index, x);                                                                                   \
-    }                                                                                                                            \
-    KERNEL_OF(256, max_pool_places_backward_##T,                                                                                 \
-              (PARAMETER Windows windows, u32 count, Global<T> dx, Global<const T> g, Global<const i64> index)) {                \
-        max_pool_places_backward(windows, count, dx, g, index);                                                                  \
+    KERNEL_OF(256, max_pool_##T,                                                                                                 \
+              (PARAMETER Windows windows, u32 count, u32 form, Global<T> y, Global<i64> index, Global<u8> code,                  \
+               Global<const T> x)) {                                                                                             \
+        max_pool(windows, count, form, y, index, code, x);                                                                       \
     }                                                                                                                            \
     KERNEL_OF(256, max_pool_backward_##T,                                                                                        \
-              (u32 planes, u32 places, u32 size, Global<Wide<T>> sums, Global<const T> g, Global<const i64> index)) {            \
-        max_pool_backward<T>(planes, places, size, sums, g, index);                                                              \
+              (PARAMETER Windows windows, u32 count, u32 form, Global<T> dx, Global<const T> g, Global<const i64> index,         \
+               Global<const u8> code)) {                                                                                         \
+        max_pool_backward(windows, count, form, dx, g, index, code);                                                             \
     }                                                                                                                            \
     KERNEL_OF(256, avg_pool_##T,                                                                                                 \
-              (PARAMETER Windows windows, u32 count, u32 padded, u32 fixed, Global<T> y, Global<const T> x)) {                   \
-        avg_pool(windows, count, {padded, fixed}, y, x);                                                                                  \
+              (PARAMETER Windows windows, u32 count, u32 padded, f64 fixed, Global<T> y, Global<const T> x)) {                   \
+        avg_pool(windows, count, {padded, fixed}, y, x);                                                                         \
     }                                                                                                                            \
     KERNEL_OF(256, avg_pool_backward_##T,                                                                                        \
-              (PARAMETER Windows windows, u32 count, u32 padded, u32 fixed, Global<T> dx, Global<const T> g)) {                  \
-        avg_pool_backward(windows, count, {padded, fixed}, dx, g);                                                                        \
+              (PARAMETER Windows windows, u32 count, u32 padded, f64 fixed, Global<T> dx, Global<const T> g)) {                  \
+        avg_pool_backward(windows, count, {padded, fixed}, dx, g);                                                               \
+    }                                                                                                                            \
+    KERNEL_OF(256, adaptive_max_pool_##T,                                                                                        \
+              (PARAMETER Windows windows, u32 count, Global<T> y, Global<i64> index, Global<const T> x)) {                       \
+        adaptive_max_pool(windows, count, y, index, x);                                                                          \
     }                                                                                                                            \
     KERNEL_OF(256, adaptive_avg_pool_##T, (PARAMETER Windows windows, u32 count, Global<T> y, Global<const T> x)) {              \
         adaptive_avg_pool(windows, count, y, x);                                                                                 \

@@ -19,8 +19,10 @@ pub(crate) struct Pointer(pub(crate) u64);
 unsafe impl Parameter for Pointer {}
 // SAFETY: `Walk` of cuda/walk.h has these members in this order, and none of them needs padding.
 unsafe impl<const N: usize> Parameter for Walk<N> {}
-// SAFETY: as above.
+// SAFETY: `Divisor` of cuda/walk.h has these members in this order: numbers of 32 bits all.
 unsafe impl Parameter for Divisor {}
+// SAFETY: `Groups` of cuda/index.cu has these members in this order: numbers of 64 bits all.
+unsafe impl Parameter for Groups {}
 // SAFETY: `Windows` of cuda/windows.h has these members in this order: numbers of 32 bits all.
 unsafe impl Parameter for Windows {}
 
@@ -38,6 +40,20 @@ unsafe impl Parameter for Output {}
 unsafe impl Parameter for Strided {}
 // SAFETY: `Gathered` of cuda/gemm/operand.h, as above.
 unsafe impl Parameter for Gathered {}
+
+/// Sorted indices of lines and what they are of: `Groups` of `cuda/index.cu`. Strides are those along the dim.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Groups {
+    /// Indices of a line.
+    pub(crate) n: i64,
+    /// What they are below.
+    pub(crate) size: i64,
+    pub(crate) y_stride: i64,
+    pub(crate) sorted_stride: i64,
+    pub(crate) order_stride: i64,
+    pub(crate) src_stride: i64,
+}
 
 /// Puts a kernel into the GPU's queue.
 fn submit(gpu: &Gpu, kernel: &str, launch: Launch, arguments: &[Argument]) -> Result<(), CudaError> {
@@ -102,12 +118,26 @@ launchers! {
         lines: Walk<3>, n: u32, dx_stride: i64, x_stride: i64, log_size: u32, ignore: i64, smoothing: f64, options: u32,
         dx: Pointer, x: Pointer, target: Pointer, weight: Pointer, sum: Pointer,
     );
-    /// `sort_tiles_T`.
-    sort_tiles(n: u32, size: u32, descending: u32, values: Pointer, indices: Pointer, x: Pointer);
-    /// `merge_runs_T`.
-    merge_runs(
-        total: u32, n: u32, run: u32, descending: u32, values: Pointer, indices: Pointer, old_values: Pointer,
-        old_indices: Pointer,
+    /// `sort_tiles_T` of cuda/sort.cu.
+    sort_tiles(
+        per_line: Divisor, lines: u32, n: u32, size: u32, keep: u32, descending: u32, values: Pointer, indices: Pointer, x: Pointer,
+    );
+    /// `sort_pairs_T`.
+    sort_pairs(
+        per_line: Divisor, lines: u32, n: u32, size: u32, keep: u32, descending: u32, keys: Pointer, places: Pointer, x: Pointer,
+    );
+    /// `sort_again_KEY`.
+    sort_again(
+        per_line: Divisor, lines: u32, n: u32, size: u32, keep: u32, keys: Pointer, places: Pointer, old_keys: Pointer,
+        old_places: Pointer,
+    );
+    /// `sort_merge_KEY`.
+    sort_merge(
+        per_line: Divisor, n: u32, run: u32, keys: Pointer, places: Pointer, old_keys: Pointer, old_places: Pointer,
+    );
+    /// `sort_pick_T`.
+    sort_pick(
+        per_line: Divisor, count: u32, n: i64, pairs: i64, values: Pointer, indices: Pointer, places: Pointer, x: Pointer,
     );
     /// `gather_SIZE`.
     gather(walk: Walk<3>, size: i64, stride: i64, y: Pointer, index: Pointer, x: Pointer, bad: Pointer);
@@ -116,8 +146,16 @@ launchers! {
         lines: Walk<3>, n: u32, size: i64, y_stride: i64, index_stride: i64, src_stride: i64, y: Pointer, index: Pointer,
         src: Pointer, bad: Pointer,
     );
-    /// `nonzero_places`.
-    nonzero_places(shape: Walk<1>, rank: u32, y: Pointer, counts: Pointer);
+    /// `group_set_SIZE` and `group_add_T`.
+    group(
+        walk: Walk<5>, groups: Groups, rounds: u32, y: Pointer, sorted: Pointer, order: Pointer, src: Pointer, bad: Pointer,
+    );
+    /// `nonzero_count_T` of cuda/nonzero.cu.
+    nonzero_count(walk: Walk<1>, y: Pointer, x: Pointer);
+    /// `nonzero_ends`.
+    nonzero_ends(n: u32, counts: Pointer);
+    /// `nonzero_places_T`.
+    nonzero_places(walk: Walk<1>, shape: Walk<1>, y: Pointer, ends: Pointer, x: Pointer);
     /// `random_T`.
     random(n: u32, distribution: u32, a: f64, b: f64, seed: u64, offset: u64, y: Pointer);
     /// `random_integers_T`.
@@ -172,14 +210,16 @@ launchers! {
         count: u32, places: Divisor, channels: Divisor, affine: u32, training: u32, scale: f64, dx: Pointer, g: Pointer,
         x: Pointer, means: Pointer, rstds: Pointer, w: Pointer, dw: Pointer, db: Pointer,
     );
-    /// `max_pool_T`.
-    max_pool(windows: Windows, count: u32, y: Pointer, index: Pointer, x: Pointer);
-    /// `max_pool_places_backward_T`.
-    max_pool_places_backward(windows: Windows, count: u32, dx: Pointer, g: Pointer, index: Pointer);
+    /// `max_pool_T` of cuda/pool.cu.
+    max_pool(windows: Windows, count: u32, form: u32, y: Pointer, index: Pointer, code: Pointer, x: Pointer);
+    /// `max_pool_index`.
+    max_pool_index(windows: Windows, count: u32, index: Pointer, code: Pointer);
     /// `max_pool_backward_T`.
-    max_pool_backward(planes: u32, places: u32, size: u32, sums: Pointer, g: Pointer, index: Pointer);
+    max_pool_backward(windows: Windows, count: u32, form: u32, dx: Pointer, g: Pointer, index: Pointer, code: Pointer);
     /// `avg_pool_T` and `avg_pool_backward_T`.
-    avg_pool(windows: Windows, count: u32, padded: u32, fixed: u32, y: Pointer, x: Pointer);
+    avg_pool(windows: Windows, count: u32, padded: u32, fixed: f64, y: Pointer, x: Pointer);
+    /// `adaptive_max_pool_T`.
+    adaptive_max_pool(windows: Windows, count: u32, y: Pointer, index: Pointer, x: Pointer);
     /// `adaptive_avg_pool_T`.
     adaptive_avg_pool(windows: Windows, count: u32, y: Pointer, x: Pointer);
     /// `adaptive_avg_pool_backward_T`.
@@ -194,4 +234,13 @@ launchers! {
     conv_naive(p: Product<Strided, Gathered>, count: u32, y: Pointer, a: Pointer, b: Pointer, bias: Pointer);
     /// `sum_parts_T` of cuda/gemm.cu.
     sum_parts(out: Output, count: u32, parts: u32, y: Pointer, partial: Pointer, bias: Pointer);
+    /// `rnn_forward_KIND_T` of cuda/rnn.cu.
+    rnn_forward(
+        rows: u32, hidden: u32, keeps: u32, h: Pointer, c: Pointer, kept: Pointer, a: Pointer, b: Pointer, h_before: Pointer,
+    );
+    /// `rnn_backward_KIND_T` of cuda/rnn.cu.
+    rnn_backward(
+        rows: u32, hidden: u32, has: u32, c_stride: i64, da: Pointer, db: Pointer, dh: Pointer, dc: Pointer, kept: Pointer,
+        output: Pointer, h_before: Pointer, c_before: Pointer, product: Pointer, grad: Pointer,
+    );
 }

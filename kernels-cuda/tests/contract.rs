@@ -84,3 +84,8 @@ fn norms() {
 fn optimizers() {
     on_emulated_gpu(testing::check_optimizers);
 }
+
+#[test]
+fn recurrent_layers() {
+    on_emulated_gpu(testing::check_rnn);
+}

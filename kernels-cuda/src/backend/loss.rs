@@ -55,7 +55,9 @@ pub(super) fn cross_entropy(
         weight.as_ref().map_or(Pointer::NONE, at),
         bad.at(),
     )?;
-    if let Some(class) = bad.found(gpu)? {
+    if bad.found(gpu)? {
+        let outside = |&t: &i64| t != options.ignore_index && (t < 0 || t as u64 >= classes as u64);
+        let class = target.to_vec::<i64>()?.into_iter().find(outside).unwrap_or(-1);
         let message = format!("class {class} is out of range: the input has {classes} classes");
         return Err(Error::argument("cross_entropy", message));
     }

@@ -13,6 +13,7 @@ mod optim;
 mod pool;
 mod random;
 mod reduce;
+mod rnn;
 mod softmax;
 mod sort;
 mod storage;
@@ -23,7 +24,7 @@ use tensor::backend::{AdamStep, DimMask, ScatterMode, SgdStep};
 use tensor::op::{ArgOp, BinaryOp, CompareOp, PredicateOp, ReduceOp, ScanOp, UnaryOp};
 use tensor::{
     Backend, Conv, CrossEntropy, DType, Device, Distribution, Layout, MemoryStats, Number, Pool, Result,
-    Shape, Tensor, composed,
+    RnnGrads, RnnInputs, RnnOutputs, RnnSpec, Shape, Tensor, composed,
 };
 
 use crate::gpu::{Gpu, gpu};
@@ -101,6 +102,9 @@ impl Backend for Cuda {
     fn sort(&self, x: &Tensor, dim: usize, descending: bool) -> Result<(Tensor, Tensor)> {
         sort::sort(self.0, x, dim, descending)
     }
+    fn topk(&self, x: &Tensor, dim: usize, k: usize, largest: bool) -> Result<(Tensor, Tensor)> {
+        sort::topk(self.0, x, dim, k, largest)
+    }
     fn gather(&self, x: &Tensor, dim: usize, index: &Tensor) -> Result<Tensor> {
         index::gather(self.0, x, dim, index)
     }
@@ -140,6 +144,15 @@ impl Backend for Cuda {
     }
     fn max_pool(&self, x: &Tensor, pool: &Pool) -> Result<(Tensor, Tensor)> {
         pool::max_pool(self.0, x, pool)
+    }
+    fn max_pool_places(&self, x: &Tensor, pool: &Pool, places: bool) -> Result<(Tensor, Option<Tensor>)> {
+        pool::max_pool_places(self.0, x, pool, places)
+    }
+    fn max_pool_index(&self, places: &Tensor, input: Shape, pool: &Pool) -> Result<Tensor> {
+        pool::max_pool_index(self.0, places, input, pool)
+    }
+    fn adaptive_max_pool(&self, x: &Tensor, output: Shape) -> Result<(Tensor, Tensor)> {
+        pool::adaptive_max_pool(self.0, x, output)
     }
     fn max_pool_backward(&self, grad: &Tensor, index: &Tensor, input: Shape) -> Result<Tensor> {
         pool::max_pool_backward(self.0, grad, index, input)
@@ -268,5 +281,19 @@ impl Backend for Cuda {
         square: &mut Tensor,
     ) -> Result<()> {
         optim::adam_step(self.0, step, param, grad, mean, square)
+    }
+    fn rnn(&self, spec: RnnSpec, inputs: &RnnInputs, training: bool) -> Result<RnnOutputs> {
+        rnn::rnn(self.0, spec, inputs, training)
+    }
+    fn rnn_backward(
+        &self,
+        spec: RnnSpec,
+        inputs: &RnnInputs,
+        outputs: &RnnOutputs,
+        grad_output: Option<&Tensor>,
+        grad_h_n: Option<&Tensor>,
+        grad_c_n: Option<&Tensor>,
+    ) -> Result<RnnGrads> {
+        rnn::rnn_backward(self.0, spec, inputs, outputs, [grad_output, grad_h_n, grad_c_n])
     }
 }

@@ -12,6 +12,7 @@ mod elementwise;
 mod fused;
 mod indexing;
 mod products;
+mod recurrent;
 pub mod strategies;
 
 pub use along::{check_arg_reduce, check_reduce, check_scan, check_sort};
@@ -19,6 +20,7 @@ pub use elementwise::{check_binary, check_compare, check_predicate, check_select
 pub use fused::{check_clamp_and_dropout, check_cross_entropy, check_norms, check_optimizers, check_softmax};
 pub use indexing::{check_copies, check_index, check_random};
 pub use products::{check_conv, check_matmul, check_pool};
+pub use recurrent::check_rnn;
 
 use crate::{DType, Device, Result, Scalar, Tensor, match_dtype};
 
@@ -47,6 +49,7 @@ pub fn check_backend(device: &Device) {
     check_cross_entropy(device);
     check_norms(device);
     check_optimizers(device);
+    check_rnn(device);
 }
 
 /// The floating-point dtypes.

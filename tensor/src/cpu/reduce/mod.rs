@@ -1,9 +1,9 @@
 //! Reductions over dims.
 //!
 //! A tensor is seen as `[outer, r, inner]` with `r` reduced, once for each group of neighbouring reduced dims, the innermost in
-//! memory first: transposed and permuted tensors are read where they are. What is combined with what follows from the layout: the
-//! number of threads changes no bit of the result. Sums are taken pairwise over leaves of bounded length, so that their error grows with the
-//! logarithm of the number of elements.
+//! memory first: extremes of transposed and permuted tensors, and sums of integers, are taken where they are. What is combined with what
+//! follows from the shape: neither the number of threads nor the layout changes a bit of the result. Sums are taken pairwise over
+//! leaves of bounded length, so that their error grows with the logarithm of the number of elements.
 
 mod arg;
 mod kernels;
@@ -40,7 +40,8 @@ const COLUMNS: usize = 1024;
 
 /// Reduces the dims in `mask`, which stay with extent 1.
 pub(crate) fn reduce(op: ReduceOp, x: &Tensor, mask: &DimMask) -> Result<Tensor> {
-    let mut view = View::new(x, mask)?;
+    let rounds = x.dtype().is_float() && matches!(op, ReduceOp::Sum | ReduceOp::Prod);
+    let mut view = View::new(x, mask, !rounds)?;
     while let Some(stage) = view.stage() {
         let y = reduce_stage(op, &view.x, stage)?;
         view.reduced(y);

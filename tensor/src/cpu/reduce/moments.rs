@@ -62,7 +62,7 @@ impl Moments {
 
 /// The variance over the dims in `mask`, over `n - correction`, and the mean; the dims stay with extent 1.
 pub(crate) fn var_mean(x: &Tensor, mask: &DimMask, correction: f64) -> Result<(Tensor, Tensor)> {
-    let mut view = View::new(x, mask)?;
+    let mut view = View::new(x, mask, false)?;
     let mut moments = vec![];
     let mut first = true;
     while let Some(stage) = view.stage() {

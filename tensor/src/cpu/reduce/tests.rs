@@ -157,7 +157,7 @@ fn converted(x: &Tensor, dtype: DType) -> Result<Tensor> {
 }
 
 #[test]
-fn views_are_reduced_where_they_are() -> Result<()> {
+fn views_are_reduced_as_their_elements_are() -> Result<()> {
     for x in views()? {
         for bits_of_dims in 0..1 << x.rank() {
             let dims: Vec<usize> = (0..x.rank()).filter(|d| bits_of_dims >> d & 1 == 1).collect();

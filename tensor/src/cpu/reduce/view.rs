@@ -25,9 +25,10 @@ pub(super) struct View {
 }
 
 impl View {
-    /// A view that can be read in place: permuted dims are, what has gaps is copied.
-    pub(super) fn new(x: &Tensor, mask: &DimMask) -> Result<View> {
-        if !x.layout().is_contiguous() && x.numel() > 0 {
+    /// A view that can be read in place. What has gaps is copied; permuted dims are read in the order of memory if any order
+    /// gives the same result, else copied too: a tensor and its copy have the same sum.
+    pub(super) fn new(x: &Tensor, mask: &DimMask, any_order: bool) -> Result<View> {
+        if any_order && !x.layout().is_contiguous() && x.numel() > 0 {
             let order = memory_order(x.layout());
             let view = order.and_then(|order| {
                 let order = &order[..x.rank()];

@@ -38,9 +38,14 @@ impl Var {
     ) -> Result<Var> {
         let inputs: Vec<&Var> = [self, weight].into_iter().chain(bias).chain(residual).collect();
         if is_recording() && inputs.iter().any(|v| v.requires_grad()) {
-            let y = self.conv(weight, bias, conv)?;
-            let y = residual.map_or(Ok(y.clone()), |r| y.binary(BinaryOp::Add, r))?;
-            return activation.map_or(Ok(y.clone()), |op| y.unary(op));
+            let mut y = self.conv(weight, bias, conv)?;
+            if let Some(residual) = residual {
+                y = y.binary_into(BinaryOp::Add, residual)?;
+            }
+            return match activation {
+                Some(op) => y.unary(op),
+                None => Ok(y),
+            };
         }
         let (bias, residual) = (bias.map(Var::value), residual.map(Var::value));
         let y = self.value().conv_fused(weight.value(), bias, conv, residual, activation)?;

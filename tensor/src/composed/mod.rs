@@ -244,9 +244,14 @@ pub fn conv_fused(
     residual: Option<&Tensor>,
     activation: Option<UnaryOp>,
 ) -> Result<Tensor> {
-    let y = x.conv(weight, bias, conv)?;
-    let y = residual.map_or(Ok(y.clone()), |r| y.add(r))?;
-    activation.map_or(Ok(y.clone()), |op| y.unary(op))
+    let mut y = x.conv(weight, bias, conv)?;
+    if let Some(residual) = residual {
+        y = y.binary_into(BinaryOp::Add, residual)?;
+    }
+    if let Some(op) = activation {
+        y = y.unary_into(op)?;
+    }
+    Ok(y)
 }
 
 /// One SGD step, as PyTorch defines it.

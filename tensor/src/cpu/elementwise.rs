@@ -10,7 +10,7 @@ use crate::cpu::moves::with_unit;
 use crate::cpu::results::Results;
 use crate::cpu::simd::map::Pair;
 use crate::cpu::storage::{elements, filled, filled_like, memory, memory_mut};
-use crate::cpu::threads::{SharedMut, parallel_chunks_mut};
+use crate::cpu::threads::parallel_chunks_mut;
 use crate::cpu::walk::{GRAIN, Run, Walk};
 use crate::op::{BinaryOp, CompareOp, PredicateOp, UnaryOp};
 use crate::{Bool, DType, Layout, Number, Result, Scalar, Tensor, match_dtype};
@@ -219,8 +219,8 @@ fn pair(op: Pair, a: &Tensor, b: &Tensor) -> Result<Tensor> {
 pub(crate) fn binary_into(op: BinaryOp, mut a: Tensor, b: &Tensor) -> Result<Tensor> {
     let isa = isa();
     map::check_binary(op, a.dtype())?;
-    let layout = *a.layout();
-    if !layout.is_dense() || a.shares_memory_with(b) {
+    let (layout, first) = (a.layout().at_start(), a.layout().offset());
+    if !a.layout().is_dense() || a.shares_memory_with(b) {
         return binary(op, &a, b);
     }
     let moved = in_order(&layout, b)?;
@@ -228,28 +228,46 @@ pub(crate) fn binary_into(op: BinaryOp, mut a: Tensor, b: &Tensor) -> Result<Ten
     let few = layout.is_contiguous() && few([&a, b]).is_some();
     let done = match_dtype!(a.dtype(), T => match memory_mut::<T>(&mut a) {
         None => false,
-        Some(y) if few => {
-            let y = y.get_mut(layout.offset()..).unwrap_or_default();
-            map::binary_into(op, isa, &mut y[..layout.numel()], one_of_few::<T>(b));
-            true
-        }
-        Some(y) => {
-            let (x1, y) = (memory::<T>(b), SharedMut::new(y));
-            Walk::new([&layout, b.layout()]).parallel_runs(|run| {
-                let mut block = block();
-                let size = stretch(&run).max(1);
-                for start in (0..run.len).step_by(size) {
-                    let at = |k: usize| run.at[k] + start as isize * run.step[k];
-                    let (to, len) = (at(0) as usize, size.min(run.len - start));
-                    // SAFETY: the walk hands each element of the dense operand to one task, once.
-                    let y = unsafe { y.slice(to..to + len) };
-                    map::binary_into(op, isa, y, operand(x1, at(1), run.step[1], len, &mut block));
-                }
-            });
+        Some(memory) => {
+            // The offset of a view without elements may lie behind the end.
+            let y = memory.get_mut(first..).map_or(&mut [][..], |rest| &mut rest[..layout.numel()]);
+            match few {
+                true => map::binary_into(op, isa, y, one_of_few::<T>(b)),
+                false => into_left::<T>(&layout, y, b, |y, b| map::binary_into(op, isa, y, b)),
+            }
             true
         }
     });
     if done { Ok(a) } else { binary(op, &a, b) }
+}
+
+/// As [`from_one`], in place: `y` has the elements of a dense layout, and `kernel` changes them by those of `b`.
+fn into_left<T: Scalar>(
+    layout: &Layout,
+    y: &mut [T],
+    b: &Tensor,
+    kernel: impl Fn(&mut [T], Operand<T>) + Sync,
+) {
+    let (walk, y) = (Walk::new([layout, b.layout()]), Results::new(y));
+    if walk.run_len() < SHORT {
+        let b = Gather::<T>::new(layout, b);
+        return walk.parallel_grains(|grain| {
+            let mut room = Room::new();
+            let f = |at: Range<usize>, y: &mut [T]| kernel(y, b.read(at, &mut room));
+            // SAFETY: each grain belongs to one task.
+            unsafe { y.write_blocks(grain, block_size([b.period()]), f) }
+        });
+    }
+    let memory = memory::<T>(b);
+    walk.parallel_runs(|run| {
+        let mut block = block();
+        let f = |[_, q]: [isize; 2], y: &mut [T]| {
+            let b = operand(memory, q, run.step[1], y.len(), &mut block);
+            kernel(y, b);
+        };
+        // SAFETY: the walk hands each element of the dense operand to one task, once.
+        unsafe { y.write(run, stretch(&run), f) }
+    });
 }
 
 /// `op(a, b)` as bools.

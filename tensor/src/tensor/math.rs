@@ -341,6 +341,30 @@ mod tests {
     }
 
     #[test]
+    fn short_runs_are_added_in_place() -> Result<()> {
+        let image = || range(3 * 5 * 7 * 300)?.reshape([3, 5, 7, 300]);
+        let views: [&dyn Fn(Tensor) -> Result<Tensor>; 4] =
+            [&|x| Ok(x), &|x| x.permute([0, 3, 1, 2]), &|x| x.narrow(0, 1, 2)?.permute([0, 3, 1, 2]), &|x| {
+                x.transpose(2, 3)?.contiguous()
+            }];
+        for view in views {
+            let dims = view(image()?)?.dims().to_vec();
+            for kept in 0..1 << dims.len() {
+                let shape: Vec<usize> =
+                    (0..dims.len()).map(|d| if kept >> d & 1 == 1 { dims[d] } else { 1 }).collect();
+                let b = range(shape.iter().product())?.reshape(shape.as_slice())?;
+                let expected = view(image()?)?.sub(&b)?;
+                let given = view(image()?)?;
+                let memory = given.storage() as *const _ as *const ();
+                let y = given.binary_into(BinaryOp::Sub, &b)?;
+                assert!(std::ptr::eq(y.storage() as *const _ as *const (), memory));
+                assert!(y.all_close(&expected, 0.0, 0.0)?, "{dims:?} - {shape:?}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
     fn any_shape_and_dtype_can_be_given_away() -> Result<()> {
         let row = || range(3);
         let column = range(2)?.reshape([2, 1])?;

@@ -20,6 +20,8 @@
 //   PARAMETER T name    a structure as a kernel's parameter, which stays where the driver put it
 //   UNROLL for (…)      a loop whose passes are known; ROLLED for (…) one that stays a loop
 //
+// What Hopper has beyond this is in hopper.h.
+//
 // Functions of one and two numbers are those of <cmath>: std::exp and so on, for float and double.
 #pragma once
 

@@ -13,7 +13,7 @@ fn devices_are_described_as_the_driver_does() {
     let devices = devices().unwrap();
     assert_eq!(devices.len(), 1);
     assert_eq!(devices[0].name, "Emulated GPU");
-    assert_eq!(devices[0].compute_capability, (9, 0));
+    assert_eq!(devices[0].compute_capability, (8, 0));
     assert_eq!(devices[0].total_memory, emulator::BYTES);
 }
 

@@ -165,6 +165,7 @@ template <class T> struct Shared {
     void write(std::int64_t i, T value) const {
         touch(i, true);
         *place(i) = value;
+        wrote(i);
     }
 
     template <int N> Vec<T, N> load_vector(std::int64_t i) const {
@@ -184,7 +185,14 @@ template <class T> struct Shared {
         bounds(i, 1);
         T before = *place(i);
         *place(i) = before + value;
+        wrote(i);
         return before;
+    }
+
+    // Notes what asynchronous units do not see before a proxy fence.
+    void wrote(std::int64_t i) const {
+        emulator::Fiber &f = emulator::machine().self();
+        if (f.block->own.seen) f.own.written.emplace_back(offset + i * sizeof(T), sizeof(T));
     }
 
     T *place(std::int64_t i) const {
@@ -291,6 +299,7 @@ template <class T> void copy_async16(const Shared<T> &to, std::int64_t i, Global
             T value{};
             if (k * sizeof(T) < bytes) value = from[j + k];
             *to.place(i + k) = value;
+            to.wrote(i + k);
         }
     };
     auto &groups = m.self().copies;

@@ -23,7 +23,7 @@ int gradus_emulator_launch(const void *kernel, const unsigned *grid, const unsig
                            unsigned seed, void **arguments, char *message, std::size_t length) {
     const auto &call = *static_cast<const emulator::Call *>(kernel);
     const std::string wrong = emulator::machine().run({grid[0], grid[1], grid[2]}, {block[0], block[1], block[2]}, shared,
-                                                      cooperative != 0, seed, [&] { call(arguments); });
+                                                      cooperative != 0, call.cluster, seed, [&] { call(arguments); });
     std::snprintf(message, length, "%s", wrong.c_str());
     return wrong.empty() ? 0 : 1;
 }

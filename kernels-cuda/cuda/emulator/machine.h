@@ -1,10 +1,11 @@
 // The machine: runs the threads of a grid as fibers, in an order drawn from a seed, and watches what they do.
 //
 // Each block has shared memory of its own, poisoned at the start; blocks run one after the other, except in a cooperative
-// launch, where all are resident. A thread runs until it must wait for others; when nobody can go on, that is a deadlock,
+// launch, where all are resident, and those of a cluster, which are so together. A thread runs until it must wait for others; when nobody can go on, that is a deadlock,
 // and the report says who waits where. Whatever is found wrong ends the launch with a sentence: the first one counts.
 #pragma once
 
+#include "asynchronous.h"
 #include "fiber.h"
 #include "memory.h"
 
@@ -23,6 +24,7 @@ namespace emulator {
 constexpr unsigned WARP = 32;
 constexpr std::size_t SHARED_BYTES = 232448; // what a block may have on Hopper
 constexpr std::uint8_t POISON = 0xFF;         // NaN, and an index that is out of bounds
+constexpr unsigned REGISTERS = 65536;         // of a multiprocessor
 
 struct Dim3 {
     unsigned x = 1, y = 1, z = 1;
@@ -45,6 +47,7 @@ struct Fiber {
     const char *waits_for = nullptr;
     unsigned warp_epoch = 0;
     std::vector<std::vector<std::function<void()>>> copies; // groups of asynchronous copies; the last is open
+    AsynchronousFiber own;
 };
 
 // A collective of a warp: each lane leaves a value and takes what the whole warp left.
@@ -65,22 +68,25 @@ struct Block {
     std::map<int, Gathering> barriers;
     std::vector<std::map<std::uint32_t, Exchange>> exchanges; // by warp, then by mask
     RaceRecorder races;
+    AsynchronousBlock own;
 };
 
 class Machine {
   public:
     Dim3 grid, block;
     std::size_t dynamic_shared = 0;
+    unsigned cluster = 0; // blocks of a cluster, 0 for kernels without Hopper's units
 
     // Runs a grid; what was found wrong, or nothing.
-    std::string run(Dim3 grid_, Dim3 block_, std::size_t dynamic, bool cooperative, unsigned seed, std::function<void()> kernel) {
-        grid = grid_, block = block_, dynamic_shared = dynamic, body = std::move(kernel);
+    std::string run(Dim3 grid_, Dim3 block_, std::size_t dynamic, bool cooperative, unsigned cluster_, unsigned seed, std::function<void()> kernel) {
+        grid = grid_, block = block_, dynamic_shared = dynamic, cluster = cluster_, body = std::move(kernel);
         order.seed(seed);
         error.clear();
         if (block.volume() == 0 || block.volume() > 1024) return "a block has 1 to 1024 threads";
         if (grid.volume() == 0) return "a grid has at least one block";
         if (dynamic > SHARED_BYTES) return "a block has at most 232448 bytes of shared memory";
-        const unsigned blocks = grid.volume(), together = cooperative ? blocks : 1;
+        if (cluster > 1 && grid.x % cluster != 0) return "the grid is no whole number of clusters";
+        const unsigned blocks = grid.volume(), together = cooperative ? blocks : std::max(cluster, 1u);
         for (unsigned first = 0; first < blocks && error.empty(); first += together) resident(first, together);
         return error;
     }
@@ -95,6 +101,7 @@ class Machine {
             out << what << " (block " << b.x << "," << b.y << "," << b.z << " thread " << self().thread << ")";
             error = out.str();
         }
+        if (scheduling) throw Failed{};
         self().place.leave_for(scheduler); // which drops all fibers
         std::abort();
     }
@@ -106,9 +113,7 @@ class Machine {
             at.waiting.push_back(current);
             return wait(name);
         }
-        at.arrived = 0;
-        for (unsigned fiber : at.waiting) wake(fiber);
-        at.waiting.clear();
+        release(at);
     }
 
     // The barrier of a block; named barriers may be for some of its warps.
@@ -121,12 +126,57 @@ class Machine {
         gather(at, count, "bar.sync");
     }
 
+    // Arrives at a named barrier that others wait at.
+    void block_arrival(int id, unsigned count) {
+        if (count % WARP != 0) fail("bar.arrive: a named barrier counts whole warps");
+        Block &b = *self().block;
+        Gathering &at = b.barriers[id];
+        if (++at.arrived > count) fail("bar.arrive: more threads arrive than it waits for");
+        if (at.arrived < count) return;
+        b.epoch++;
+        release(at);
+    }
+
     void grid_barrier() {
         unsigned all = 0;
         for (Block &b : blocks) all += b.threads;
         if (blocks.size() != grid.volume()) fail("grid sync in a launch that is not cooperative");
         if (everybody.arrived + 1 == all) for (Block &b : blocks) b.epoch++;
         gather(everybody, all, "grid sync");
+    }
+
+    // All threads of the calling block's cluster.
+    void cluster_barrier() {
+        const unsigned first = self().block->own.cluster;
+        for (unsigned i = first; i < first + std::max(cluster, 1u); i++)
+            if (clusters[first].arrived + 1 == block.volume() * std::max(cluster, 1u)) blocks[i].epoch++;
+        gather(clusters[first], block.volume() * std::max(cluster, 1u), "cluster_sync");
+    }
+
+    // The block of this rank in the calling block's cluster.
+    Block &peer(unsigned rank) {
+        if (rank >= std::max(cluster, 1u)) fail("block " + std::to_string(rank) + " of a cluster of " + std::to_string(std::max(cluster, 1u)));
+        return blocks[self().block->own.cluster + rank];
+    }
+
+    // Waits in a list, until `wake_all`.
+    void wait_in(std::vector<unsigned> &waiting, const char *name) {
+        waiting.push_back(current);
+        wait(name);
+    }
+
+    void wake_all(std::vector<unsigned> &waiting) {
+        for (unsigned fiber : waiting) wake(fiber);
+        waiting.clear();
+    }
+
+    // Has something done for the calling thread at a time that nobody knows.
+    void later(std::function<void()> act) { under_way.push_back({current, std::move(act)}); }
+
+    // Lets others run, and what is under way arrive.
+    void yield() {
+        ready.push_back(current);
+        self().place.leave_for(scheduler);
     }
 
     // Leaves `value` and gives what every lane of `mask` left.
@@ -173,13 +223,23 @@ class Machine {
     }
 
   private:
+    struct Failed {};
+    struct UnderWay {
+        unsigned by;
+        std::function<void()> act;
+    };
+
     std::vector<Fiber> fibers;
     std::vector<Block> blocks;
     std::vector<std::unique_ptr<std::uint8_t[]>> arenas; // shared memory, kept from launch to launch
+    std::vector<std::unique_ptr<std::uint8_t[]>> seen;   // the same as asynchronous units see it
     std::vector<unsigned> ready;
     unsigned current = 0;
     Place scheduler;
     Gathering everybody;
+    std::map<unsigned, Gathering> clusters; // by their first block
+    std::vector<UnderWay> under_way;
+    bool scheduling = false; // whether no thread runs
     Stacks stacks;
     std::mt19937 order;
     std::function<void()> body;
@@ -189,6 +249,7 @@ class Machine {
         Machine &machine = get();
         machine.body();
         Fiber &f = machine.self();
+        if (f.own.groups != f.own.waited || f.own.wgmmas != machine.wgmmas_of(f)) machine.fail("a thread ends before its wgmma are waited for");
         f.done = true;
         f.block->live--;
         f.place.leave_for(machine.scheduler);
@@ -202,12 +263,22 @@ class Machine {
     }
 
     // The shared memory of the i-th resident block.
-    std::uint8_t *poisoned(std::size_t i) {
-        while (arenas.size() <= i) {
-            arenas.emplace_back(new std::uint8_t[SHARED_BYTES]);
-            std::memset(arenas.back().get(), POISON, SHARED_BYTES);
+    static std::uint8_t *poisoned(std::vector<std::unique_ptr<std::uint8_t[]>> &of, std::size_t i) {
+        while (of.size() <= i) {
+            of.emplace_back(new std::uint8_t[SHARED_BYTES]);
+            std::memset(of.back().get(), POISON, SHARED_BYTES);
         }
-        return arenas[i].get();
+        return of[i].get();
+    }
+
+    static unsigned wgmmas_of(const Fiber &f) {
+        const auto found = f.block->own.warpgroups.find(f.thread / WARPGROUP);
+        return found == f.block->own.warpgroups.end() ? 0 : found->second.first;
+    }
+
+    void release(Gathering &at) {
+        at.arrived = 0;
+        wake_all(at.waiting);
     }
 
     void wake(unsigned fiber) { ready.push_back(fiber); }
@@ -215,19 +286,27 @@ class Machine {
     void resident(unsigned first, unsigned count) {
         const unsigned threads = block.volume();
         // What the last blocks used of their memory is poisoned again; the rest still is.
-        for (std::size_t i = 0; i < blocks.size(); i++) std::memset(arenas[i].get(), POISON, std::min(SHARED_BYTES, blocks[i].shared_used));
+        for (std::size_t i = 0; i < blocks.size(); i++) {
+            std::memset(arenas[i].get(), POISON, std::min(SHARED_BYTES, blocks[i].shared_used));
+            if (i < seen.size()) std::memset(seen[i].get(), POISON, std::min(SHARED_BYTES, blocks[i].shared_used));
+        }
         blocks.clear();
         blocks.resize(count);
         fibers.clear();
         fibers.resize(count * threads);
         ready.clear();
         everybody = {};
+        clusters.clear();
+        under_way.clear();
         for (unsigned i = 0; i < count; i++) {
             Block &b = blocks[i];
             const unsigned at = first + i;
             b.index = {at % grid.x, at / grid.x % grid.y, at / grid.x / grid.y};
             b.threads = b.live = threads;
-            b.shared = poisoned(i);
+            b.shared = poisoned(arenas, i);
+            b.own.rank = cluster > 1 ? i % cluster : 0;
+            b.own.cluster = i - b.own.rank;
+            if (cluster > 0) b.own.seen = poisoned(seen, i);
             b.shared_used = (dynamic_shared + 127) / 128 * 128;
             b.exchanges.resize((threads + WARP - 1) / WARP);
         }
@@ -235,6 +314,7 @@ class Machine {
             Fiber &f = fibers[i];
             f.thread = i % threads;
             f.block = &blocks[i / threads];
+            f.own.registers = int(std::min(REGISTERS / threads / 8 * 8, 256u));
             f.place.prepare(stacks.at(i), Stacks::SIZE, entry);
             ready.push_back(i);
         }
@@ -243,7 +323,12 @@ class Machine {
 
     void schedule() {
         unsigned left = fibers.size();
+        const unsigned lateness = 8u << 4 * (order() % 3); // up to 2048: mostly when nobody can go on
         while (left > 0 && error.empty()) {
+            if (!under_way.empty() && (ready.empty() || order() % lateness == 0)) {
+                arrive();
+                continue;
+            }
             if (ready.empty()) {
                 error = deadlock();
                 return;
@@ -255,6 +340,22 @@ class Machine {
             scheduler.leave_for(fibers[current].place);
             if (fibers[current].done) left--;
         }
+        while (!under_way.empty() && error.empty()) arrive();
+    }
+
+    // Something that is under way is done.
+    void arrive() {
+        const unsigned pick = order() % under_way.size();
+        const UnderWay next = std::move(under_way[pick]);
+        under_way[pick] = std::move(under_way.back());
+        under_way.pop_back();
+        current = next.by;
+        scheduling = true;
+        try {
+            next.act();
+        } catch (const Failed &) { // said in `error`
+        }
+        scheduling = false;
     }
 
     std::string deadlock() {

@@ -13,6 +13,7 @@ struct Call {
     using Any = void (*)();
     Any kernel;
     void (*unpack)(Any, void **);
+    unsigned cluster = 0; // blocks, of kernels for Hopper
 
     void operator()(void **arguments) const { unpack(kernel, arguments); }
 };
@@ -35,8 +36,8 @@ __attribute__((noinline)) inline bool add(const char *name, Call call) {
     return true;
 }
 
-template <class... Parameters> Call call_of(void (*kernel)(Parameters...)) {
-    return {reinterpret_cast<Call::Any>(kernel), &unpack<Parameters...>};
+template <class... Parameters> Call call_of(void (*kernel)(Parameters...), unsigned cluster = 0) {
+    return {reinterpret_cast<Call::Any>(kernel), &unpack<Parameters...>, cluster};
 }
 
 } // namespace emulator

@@ -11,13 +11,18 @@ use std::{fs, thread};
 /// The headers that kernels include, by their path beside each other.
 const HEADERS: &[(&str, &str)] = &[
     ("device.h", include_str!("../../cuda/device.h")),
+    ("hopper.h", include_str!("../../cuda/hopper.h")),
     ("gpu/device.h", include_str!("../../cuda/gpu/device.h")),
+    ("gpu/hopper.h", include_str!("../../cuda/gpu/hopper.h")),
+    ("emulator/asynchronous.h", include_str!("../../cuda/emulator/asynchronous.h")),
     ("emulator/device.h", include_str!("../../cuda/emulator/device.h")),
     ("emulator/fiber.h", include_str!("../../cuda/emulator/fiber.h")),
+    ("emulator/hopper.h", include_str!("../../cuda/emulator/hopper.h")),
     ("emulator/library.h", include_str!("../../cuda/emulator/library.h")),
     ("emulator/machine.h", include_str!("../../cuda/emulator/machine.h")),
     ("emulator/memory.h", include_str!("../../cuda/emulator/memory.h")),
     ("emulator/registry.h", include_str!("../../cuda/emulator/registry.h")),
+    ("emulator/tensor_map.h", include_str!("../../cuda/emulator/tensor_map.h")),
 ];
 
 /// Compiles the kernels in `source`, which includes `device.h`, to a library in `folder`, and gives its path. See [`compile_all`].

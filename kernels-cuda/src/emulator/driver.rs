@@ -2,6 +2,7 @@
 
 use super::library::library;
 use super::state::{INVALID_VALUE, LAUNCH_FAILED, SUCCESS, state};
+use super::tensor_map;
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{self, NonNull};
 
@@ -9,6 +10,7 @@ const INVALID_CONTEXT: u32 = 201;
 const INVALID_HANDLE: u32 = 400;
 const NOT_FOUND: u32 = 500;
 const ILLEGAL_ADDRESS: u32 = 700;
+const NOT_SUPPORTED: u32 = 801;
 
 const CONTEXT: *mut c_void = ptr::without_provenance_mut(0x10);
 const STREAM: *mut c_void = ptr::without_provenance_mut(0x20);
@@ -76,8 +78,8 @@ functions! {
             8 => 48 << 10,     // shared memory a block
             10 => 32,          // warp
             16 => 4,           // multiprocessors: few, so that grids of small tests go round more than once
-            75 => 9,           // compute capability
-            76 => 0,
+            75 => state().capability.0,
+            76 => state().capability.1,
             95 => 1,           // cooperative launches
             97 => 232_448,     // shared memory a block, opted in
             _ => return INVALID_VALUE,
@@ -223,6 +225,17 @@ functions! {
     cuFuncSetAttribute(_function: *const c_void, attribute: i32, value: i32) {
         // The most dynamic shared memory of a launch.
         if attribute == 8 && (0..=232_448).contains(&value) { SUCCESS } else { INVALID_VALUE }
+    }
+    cuTensorMapEncodeTiled(
+        map: *mut tensor_map::Fields, element: u32, rank: u32, address: u64, dims: *const u64, strides: *const u64,
+        box_dims: *const u32, element_strides: *const u32, interleave: u32, swizzle: u32, promotion: u32, fill: u32
+    ) {
+        if state().capability < (9, 0) {
+            return NOT_SUPPORTED;
+        }
+        let numbers = [element, rank, interleave, swizzle, promotion, fill];
+        // SAFETY: the caller's arrays are as long as its rank says, and its map can be written.
+        unsafe { tensor_map::encode_raw(map, numbers, address, dims, strides, box_dims, element_strides) }
     }
     cuLaunchKernel(
         kernel: *const c_void, gx: u32, gy: u32, gz: u32, bx: u32, by: u32, bz: u32, shared: u32, stream: *mut c_void,

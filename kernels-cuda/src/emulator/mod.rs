@@ -22,10 +22,11 @@ mod compiler;
 mod driver;
 mod library;
 mod state;
+mod tensor_map;
 
 pub use compiler::{compile, compile_all};
 pub use driver::driver_function;
-pub use state::{BYTES, allocated, failing, last_report, limit_memory};
+pub use state::{BYTES, allocated, failing, last_report, limit_memory, set_compute_capability};
 
 use crate::driver::stand_in;
 use std::path::{Path, PathBuf};

@@ -26,6 +26,8 @@ pub(super) const LAUNCH_FAILED: u32 = 719;
 pub(super) struct State {
     /// How many bytes all blocks together may have.
     limit: usize,
+    /// Compute capability, major and minor.
+    pub(super) capability: (i32, i32),
     /// The sizes of the blocks that are allocated, by address.
     blocks: BTreeMap<u64, usize>,
     /// The sizes of the blocks of host memory that are allocated, by address.
@@ -40,6 +42,7 @@ pub(super) struct State {
 
 static STATE: Mutex<State> = Mutex::new(State {
     limit: BYTES,
+    capability: (8, 0),
     blocks: BTreeMap::new(),
     host: BTreeMap::new(),
     fails: None,
@@ -65,6 +68,11 @@ pub fn allocated() -> (usize, usize) {
 /// Gives the emulated GPU this much memory: less than is in use leaves nothing.
 pub fn limit_memory(bytes: usize) {
     state().limit = bytes;
+}
+
+/// Gives the emulated GPU a compute capability instead of (8, 0): (9, 0) is Hopper. Before the GPU is opened, which asks for it once.
+pub fn set_compute_capability(major: i32, minor: i32) {
+    state().capability = (major, minor);
 }
 
 /// Runs `f` while the driver function `name` answers `code` instead of doing its work: 2 from `cuMemAlloc_v2` is a GPU without

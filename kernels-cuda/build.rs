@@ -12,15 +12,22 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::{env, fs, thread};
 
+#[path = "src/nvcc.rs"]
+mod nvcc;
+
 fn main() {
     for name in ["NVCC", "CUDA_PATH", "GRADUS_CUDA_ARCHS"] {
         println!("cargo::rerun-if-env-changed={name}");
     }
     println!("cargo::rerun-if-changed=cuda");
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=src/nvcc.rs");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let (images, built_with) = match find_nvcc() {
-        Some(nvcc) => (compile(&nvcc, &out), Some(format!("{}, for {}", version(&nvcc), archs()))),
+    let (images, built_with) = match nvcc::find() {
+        Some(nvcc) => {
+            assert!(nvcc::runs(&nvcc), "NVCC is {}, which cannot be run", nvcc.display());
+            (compile(&nvcc, &out), Some(format!("{}, for {}", version(&nvcc), archs())))
+        }
         None => (vec![], None),
     };
     let mut text = String::from(
@@ -35,18 +42,6 @@ fn main() {
     write_if_changed(&out.join("images.rs"), &text);
 }
 
-/// The compiler, if there is one.
-fn find_nvcc() -> Option<PathBuf> {
-    let named = env::var_os("NVCC").filter(|name| !name.is_empty()).map(PathBuf::from);
-    if let Some(nvcc) = named {
-        assert!(runs(&nvcc), "NVCC is {}, which cannot be run", nvcc.display());
-        return Some(nvcc);
-    }
-    let toolkit = env::var_os("CUDA_PATH").map(|folder| Path::new(&folder).join("bin/nvcc"));
-    let usual = PathBuf::from("/usr/local/cuda/bin/nvcc");
-    toolkit.into_iter().chain([usual, PathBuf::from("nvcc")]).find(|nvcc| runs(nvcc))
-}
-
 /// `nvcc 13.0.88`, or only `nvcc` where it says nothing of the sort.
 fn version(nvcc: &Path) -> String {
     let output = Command::new(nvcc).arg("--version").output();
@@ -58,10 +53,6 @@ fn version(nvcc: &Path) -> String {
 /// The machine code that is made.
 fn archs() -> String {
     env::var("GRADUS_CUDA_ARCHS").unwrap_or_else(|_| "sm_80,sm_86,sm_89,sm_90a".to_owned())
-}
-
-fn runs(nvcc: &Path) -> bool {
-    Command::new(nvcc).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
 /// The fatbins of all sources, by name; compiled side by side.

@@ -25,6 +25,9 @@
 #![forbid(unsafe_code)]
 
 pub use autograd;
+/// The GPUs themselves: which there are, memory, kernels of one's own, and the emulated GPU.
+#[cfg(feature = "cuda")]
+pub use kernels_cuda as cuda;
 pub use nn;
 pub use tensor;
 

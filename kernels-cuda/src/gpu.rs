@@ -20,7 +20,7 @@ pub(crate) struct Gpu {
     pub(crate) multiprocessors: usize,
     /// The handle that tensors know it by; set when it is opened.
     pub(crate) device: OnceLock<Device>,
-    context: Context,
+    pub(crate) context: Context,
     staging: Mutex<Option<Staging>>,
     modules: Vec<Module>,
     kernels: RwLock<HashMap<String, &'static Kernel>>,
@@ -130,6 +130,8 @@ pub(crate) struct Block {
     gpu: &'static Gpu,
     address: u64,
     bytes: usize,
+    /// Whether it is the pool's; else it is lent by somebody who frees it.
+    pooled: bool,
 }
 
 impl Block {
@@ -140,7 +142,12 @@ impl Block {
     /// [`CudaError::OutOfMemory`] if they do not fit.
     pub(crate) fn new(gpu: &'static Gpu, bytes: usize) -> Result<Block, CudaError> {
         let address = if bytes == 0 { 0 } else { gpu.pool.take(bytes)? };
-        Ok(Block { gpu, address, bytes })
+        Ok(Block { gpu, address, bytes, pooled: true })
+    }
+
+    /// A block of memory that somebody else has allocated, and frees.
+    pub(crate) fn lent(gpu: &'static Gpu, address: u64, bytes: usize) -> Block {
+        Block { gpu, address, bytes, pooled: false }
     }
 
     pub(crate) fn gpu(&self) -> &'static Gpu {
@@ -158,7 +165,7 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        if self.bytes > 0 {
+        if self.pooled && self.bytes > 0 {
             self.gpu.pool.give(self.address, self.bytes);
         }
     }

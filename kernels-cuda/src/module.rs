@@ -138,6 +138,13 @@ impl Launch {
     pub fn new(blocks: u32, threads: u32) -> Launch {
         Launch { grid: [blocks, 1, 1], threads, shared: 0, cooperative: false }
     }
+
+    /// Blocks of `threads` threads, one thread for each of `count` elements and the last block filled up: a kernel leaves those past
+    /// the end out. No block at all for no element; at most `u32::MAX` blocks.
+    pub fn over(count: usize, threads: u32) -> Launch {
+        let blocks = count.div_ceil(threads.max(1) as usize);
+        Launch::new(u32::try_from(blocks).unwrap_or(u32::MAX), threads)
+    }
 }
 
 /// A type that a kernel takes as it lies in memory.

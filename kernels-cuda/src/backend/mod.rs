@@ -16,7 +16,7 @@ mod reduce;
 mod rnn;
 mod softmax;
 mod sort;
-mod storage;
+pub(crate) mod storage;
 pub(crate) mod walk;
 pub(crate) mod windows;
 

@@ -64,6 +64,11 @@ impl New {
     }
 }
 
+/// A tensor over memory that somebody else has allocated, and frees.
+pub(crate) fn lent(gpu: &'static Gpu, address: u64, bytes: usize, dtype: DType, layout: Layout) -> Result<Tensor> {
+    Tensor::from_storage(CudaStorage(Block::lent(gpu, address, bytes)), dtype, layout)
+}
+
 /// The memory behind a tensor, and where its first element lies in it, in bytes.
 pub(crate) fn memory(x: &Tensor) -> (&Block, usize) {
     (&x.storage().downcast::<CudaStorage>().0, x.layout().offset() * x.dtype().size())

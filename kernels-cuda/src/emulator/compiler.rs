@@ -12,6 +12,7 @@ use std::{fs, thread};
 const HEADERS: &[(&str, &str)] = &[
     ("device.h", include_str!("../../cuda/device.h")),
     ("hopper.h", include_str!("../../cuda/hopper.h")),
+    ("slice.h", include_str!("../../cuda/slice.h")),
     ("gpu/device.h", include_str!("../../cuda/gpu/device.h")),
     ("gpu/hopper.h", include_str!("../../cuda/gpu/hopper.h")),
     ("emulator/asynchronous.h", include_str!("../../cuda/emulator/asynchronous.h")),
@@ -34,6 +35,26 @@ pub fn compile(source: &Path, folder: &Path) -> Result<PathBuf, EmulatorError> {
     compile_all(&[source.to_owned()], folder)
 }
 
+/// Compiles the kernels of this crate, and those in `own` beside them, to one library in `folder`, and gives its path: what a
+/// program needs that runs kernels of its own and those of tensors on one emulated GPU. The first time it takes minutes.
+///
+/// # Errors
+///
+/// As [`compile_all`]; the sources of this crate must still be where it was built.
+pub fn compile_with(own: &[PathBuf], folder: &Path) -> Result<PathBuf, EmulatorError> {
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda");
+    let mut sources = vec![];
+    for entry in fs::read_dir(&ours).map_err(|e| file(&ours, &e))? {
+        let path = entry.map_err(|e| file(&ours, &e))?.path();
+        if path.extension().is_some_and(|extension| extension == "cu") {
+            sources.push(path);
+        }
+    }
+    sources.sort();
+    sources.extend_from_slice(own);
+    compile_all(&sources, folder)
+}
+
 /// Compiles kernels in several sources, each of which includes `device.h`, to one library in `folder`, and gives its path.
 ///
 /// A source that was compiled before is compiled again only if it or a header changed, be it one of this crate or one that lies
@@ -43,10 +64,7 @@ pub fn compile(source: &Path, folder: &Path) -> Result<PathBuf, EmulatorError> {
 ///
 /// [`EmulatorError::NoCompiler`] where there is none, else what the compiler said.
 pub fn compile_all(sources: &[PathBuf], folder: &Path) -> Result<PathBuf, EmulatorError> {
-    let headers = folder.join(format!("headers-{:016x}", hash(&HEADERS)));
-    for (name, text) in HEADERS {
-        write(&headers.join(name), text)?;
-    }
+    let headers = write_headers(folder)?;
     // What the driver calls is a source of its own.
     let entry = headers.join("library.cpp");
     write(&entry, "#include \"emulator/library.h\"\n")?;
@@ -65,6 +83,15 @@ pub fn compile_all(sources: &[PathBuf], folder: &Path) -> Result<PathBuf, Emulat
     Ok(library)
 }
 
+/// Writes the headers that kernels include below `folder`, and gives the path that they are included from.
+pub(crate) fn write_headers(folder: &Path) -> Result<PathBuf, EmulatorError> {
+    let headers = folder.join(format!("headers-{:016x}", hash(&HEADERS)));
+    for (name, text) in HEADERS {
+        write(&headers.join(name), text)?;
+    }
+    Ok(headers)
+}
+
 /// A source, and what it is compiled to: a name that holds a hash of all that went in.
 struct Unit {
     source: PathBuf,
@@ -74,13 +101,17 @@ struct Unit {
 impl Unit {
     fn new(source: &Path, folder: &Path) -> Result<Unit, EmulatorError> {
         let source = source.canonicalize().map_err(|e| file(source, &e))?;
-        let beside = source.parent().expect("a file lies in a folder");
-        let mut texts = vec![read(&source)?];
-        headers_below(beside, &mut texts)?;
         let name = source.file_stem().unwrap_or_default().to_string_lossy();
-        let object = folder.join(format!("{name}-{:016x}.o", hash(&(&texts, &source, HEADERS))));
+        let object = folder.join(format!("{name}-{:016x}.o", hash_of_source(&source)?));
         Ok(Unit { source, object })
     }
+}
+
+/// Of all that a source is made of: its path and text, and the headers that it may include.
+pub(crate) fn hash_of_source(source: &Path) -> Result<u64, EmulatorError> {
+    let mut texts = vec![read(source)?];
+    headers_below(source.parent().unwrap_or(Path::new("")), &mut texts)?;
+    Ok(hash(&(&texts, source, HEADERS)))
 }
 
 /// Appends the texts of all headers in a folder and below it.

@@ -24,7 +24,8 @@ mod library;
 mod state;
 mod tensor_map;
 
-pub use compiler::{compile, compile_all};
+pub use compiler::{compile, compile_all, compile_with};
+pub(crate) use compiler::{hash_of_source, write_headers};
 pub use driver::driver_function;
 pub use state::{BYTES, allocated, failing, last_report, limit_memory, set_compute_capability};
 

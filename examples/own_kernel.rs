@@ -75,13 +75,15 @@ fn test(snake: &Snake, device: &Device) -> Result<f64> {
         let (here, there) = (Var::leaf(x.clone()), Var::leaf(x.to_device(device)?));
         // Turned around, so that rows are not where they lie in memory.
         let (y, expected) = (snake.apply(&there.t()?, 2.0)?, composed(&here.t()?, 2.0)?);
-        let (grads, expected_grads) = (y.square()?.sum_all()?.backward()?, expected.square()?.sum_all()?.backward()?);
+        let (grads, expected_grads) =
+            (y.square()?.sum_all()?.backward()?, expected.square()?.sum_all()?.backward()?);
         let pairs = [
             (y.value().clone(), expected.value().clone()),
             (grads.get(&there)?.clone(), expected_grads.get(&here)?.clone()),
         ];
         for (got, expected) in pairs.iter().filter(|(got, _)| got.numel() > 0) {
-            let difference = got.to_device(&Device::cpu())?.sub(expected)?.abs()?.flatten(0)?.max(0, false)?.0;
+            let difference =
+                got.to_device(&Device::cpu())?.sub(expected)?.abs()?.flatten(0)?.max(0, false)?.0;
             worst = worst.max(difference.item()?);
         }
     }
@@ -122,7 +124,8 @@ fn open() -> Result<Device> {
         return cuda::device(0);
     }
     println!("no GPU here: compiling the kernels for the emulated one");
-    let emulated = emulator::compile_with(&[source().to_owned()], folder()).and_then(|library| emulator::install(&library));
+    let emulated = emulator::compile_with(&[source().to_owned()], folder())
+        .and_then(|library| emulator::install(&library));
     emulated.map_err(|error| gradus::Error::file(source(), error))?;
     cuda::device(0)
 }

@@ -65,7 +65,13 @@ impl New {
 }
 
 /// A tensor over memory that somebody else has allocated, and frees.
-pub(crate) fn lent(gpu: &'static Gpu, address: u64, bytes: usize, dtype: DType, layout: Layout) -> Result<Tensor> {
+pub(crate) fn lent(
+    gpu: &'static Gpu,
+    address: u64,
+    bytes: usize,
+    dtype: DType,
+    layout: Layout,
+) -> Result<Tensor> {
     Tensor::from_storage(CudaStorage(Block::lent(gpu, address, bytes)), dtype, layout)
 }
 

@@ -50,8 +50,8 @@ use crate::stream::Stream;
 use crate::{CudaError, emulator};
 
 pub use crate::module::Launch;
-pub use signature::{In, Out, Signature, Takes};
 use signature::Packed;
+pub use signature::{In, Out, Signature, Takes};
 
 /// Compiled kernels, loaded for one GPU.
 #[derive(Clone)]

@@ -228,8 +228,14 @@ launchers! {
     gemm(p: Product<Strided, Strided>, y: Pointer, partial: Pointer, a: Pointer, b: Pointer, bias: Pointer);
     /// `gemm_naive_T` of cuda/gemm_naive.cu.
     gemm_naive(p: Product<Strided, Strided>, count: u32, y: Pointer, a: Pointer, b: Pointer, bias: Pointer);
-    /// `conv_T_TILE_FORM` of cuda/conv.cu.
+    /// `conv_T_TILE_FORM` of cuda/conv.cu, and `conv_T_TILE_last_taps` of cuda/conv_last.cu.
     conv(p: Product<Strided, Gathered>, y: Pointer, partial: Pointer, a: Pointer, b: Pointer, bias: Pointer);
+    /// `conv_T_TILE_last_FORM` of cuda/conv_last.cu, but for taps.
+    conv_last(p: Product<Gathered, Strided>, y: Pointer, partial: Pointer, a: Pointer, b: Pointer, bias: Pointer);
+    /// `channels_last_SIZE` of cuda/channels.cu.
+    channels_last(
+        places: Walk<1>, count: u32, given: u32, channels: u32, stride: i64, y: Pointer, x: Pointer,
+    );
     /// `conv_naive_T` of cuda/conv.cu.
     conv_naive(p: Product<Strided, Gathered>, count: u32, y: Pointer, a: Pointer, b: Pointer, bias: Pointer);
     /// `sum_parts_T` of cuda/gemm.cu.

@@ -51,9 +51,11 @@ struct Strided {
 };
 
 // As `Strided`, and the element is 0 unless each of three coordinates, to which row and column contribute, lies in the image:
-// coordinate s is row_steps[s] · (index s of the row) + column_steps[s] · (index s of the column) + shifts[s].
-struct Gathered {
-    Axis row, column; // of rank 4, the last for what is no coordinate
+// coordinate s is row_steps[s] · (index s of the row) + column_steps[s] · (index s of the column) + shifts[s], where the indices of
+// coordinates begin with index ROW of the row and COLUMN of the column. The fourth index is no coordinate: images if it is the last,
+// channels that lie side by side if it is the first.
+template <int ROW, int COLUMN> struct Windowed {
+    Axis row, column; // of rank 4
     u32 vector;
     i32 row_steps[3], column_steps[3], shifts[3];
     u32 sizes[3];
@@ -64,10 +66,10 @@ struct Gathered {
         i32 at[3];
     };
 
-    DEVICE Place row_at(u32 i) const { return place(row, i, row_steps, shifts); }
+    DEVICE Place row_at(u32 i) const { return place<ROW>(row, i, row_steps, shifts); }
     DEVICE Place column_at(u32 k) const {
         const i32 none[3] = {0, 0, 0};
-        return place(column, k, column_steps, none);
+        return place<COLUMN>(column, k, column_steps, none);
     }
     DEVICE bool meet(const Place &r, const Place &c) const {
         bool inside = true;
@@ -76,14 +78,19 @@ struct Gathered {
     }
 
   private:
-    DEVICE static Place place(const Axis &axis, u32 i, const i32 (&steps)[3], const i32 (&shifts)[3]) {
+    template <int FIRST> DEVICE static Place place(const Axis &axis, u32 i, const i32 (&steps)[3], const i32 (&shifts)[3]) {
         u32 index[4];
         Place p;
         p.offset = axis.split(i, index);
-        UNROLL for (int s = 0; s < 3; s++) p.at[s] = i32(index[s]) * steps[s] + shifts[s];
+        UNROLL for (int s = 0; s < 3; s++) p.at[s] = i32(index[FIRST + s]) * steps[s] + shifts[s];
         return p;
     }
 };
+
+// Windows of images in planes, of images with their channels last, and these with channels and taps along the rows.
+using Gathered = Windowed<0, 0>;
+using GatheredLast = Windowed<0, 1>;
+using GatheredTaps = Windowed<1, 0>;
 
 // Which elements of a tile of ROWS x DEPTH a thread brings to shared memory: CHUNKS runs of 16 bytes, along k if BY_K, else along
 // the rows. Neighbouring threads take neighbouring runs.

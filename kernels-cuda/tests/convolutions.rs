@@ -1,0 +1,157 @@
+//! Convolutions on the emulated GPU against the CPU: both orders of memory, every form of window, and that channels stay last.
+//!
+//! Operands are small integers, so that all sums are exact and results are the same bits.
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+
+mod emulated_gpu;
+
+use emulated_gpu::on_emulated_gpu;
+use tensor::{Conv, DType, Device, Result, Tensor};
+
+/// Numbers from -2 to 2 that repeat after a long while.
+fn integers(dims: &[usize], dtype: DType, seed: usize) -> Result<Tensor> {
+    let n: usize = dims.iter().product();
+    let values: Vec<f32> =
+        (0..n).map(|i| ((i * 7919 + seed * 31 + i / 13) % 1009 % 5) as f32 - 2.0).collect();
+    Tensor::from_vec(values, dims, &Device::cpu())?.to_dtype(dtype)
+}
+
+/// The same tensor with its channels last in memory.
+fn channels_last(x: &Tensor) -> Result<Tensor> {
+    x.movedim(1, -1)?.copy()?.movedim(-1, 1)
+}
+
+fn is_channels_last(x: &Tensor) -> bool {
+    let mut order: Vec<usize> = (0..x.rank()).filter(|&d| d != 1).collect();
+    order.push(1);
+    x.layout().permute(&order).is_contiguous()
+}
+
+fn values(x: &Tensor) -> Result<Vec<f64>> {
+    x.to_dtype(DType::F64)?.to_vec()
+}
+
+/// The convolution and both gradients of operands in either order, against the CPU.
+fn compare(gpu: &Device, dtype: DType, xs: &[usize], ws: &[usize], conv: &Conv) -> Result<()> {
+    let shape = conv.output_shape("conv", xs.into(), ws.into())?;
+    let (x, w) = (integers(xs, dtype, 1)?, integers(ws, dtype, 2)?);
+    let (b, g) = (integers(&ws[..1], dtype, 3)?, integers(shape.dims(), dtype, 4)?);
+    let cpu = Device::cpu();
+    let wide = |t: &Tensor| t.to_dtype(DType::F64);
+    let narrow = |t: Tensor| values(&t.to_dtype(dtype)?);
+    let backend = cpu.backend();
+    let expected = [
+        narrow(backend.conv(&wide(&x)?, &wide(&w)?, Some(&wide(&b)?), conv)?)?,
+        narrow(backend.conv_grad_input(&wide(&g)?, &wide(&w)?, xs.into(), conv)?)?,
+        narrow(backend.conv_grad_weight(&wide(&g)?, &wide(&x)?, ws.into(), conv)?)?,
+    ];
+    let backend = gpu.backend();
+    let bias = b.to_device(gpu)?;
+    for last in [false, true] {
+        let there = |t: &Tensor| match last {
+            true => channels_last(&t.to_device(gpu)?),
+            false => t.to_device(gpu),
+        };
+        let (x, w, g) = (there(&x)?, there(&w)?, there(&g)?);
+        let found = [
+            backend.conv(&x, &w, Some(&bias), conv)?,
+            backend.conv_grad_input(&g, &w, xs.into(), conv)?,
+            backend.conv_grad_weight(&g, &x, ws.into(), conv)?,
+        ];
+        for ((what, y), expected) in ["conv", "grad_input", "grad_weight"].iter().zip(&found).zip(&expected) {
+            let label = format!("{what} of {dtype}, {xs:?} ∗ {ws:?}, channels last: {last}, {conv:?}");
+            assert!(values(y)? == *expected, "{label}");
+        }
+    }
+    Ok(())
+}
+
+/// Every form of window over one to three dims, in channels that do and do not fill vectors and tiles.
+const CASES: [(&[usize], &[usize], Conv); 12] = {
+    const fn of(stride: [usize; 3], padding: [usize; 3], dilation: [usize; 3], groups: usize) -> Conv {
+        Conv { stride, padding, dilation, groups }
+    }
+    const ONE: [usize; 3] = [1; 3];
+    [
+        (&[2, 8, 9, 7], &[16, 8, 3, 3], of(ONE, [1, 1, 0], ONE, 1)),
+        (&[1, 16, 8, 9], &[72, 16, 3, 2], of([2, 3, 1], [1, 0, 0], ONE, 1)),
+        (&[2, 24, 7, 6], &[9, 24, 1, 1], of(ONE, [0; 3], ONE, 1)),
+        (&[2, 8, 7, 6], &[8, 8, 1, 1], of([2, 2, 1], [0; 3], ONE, 1)),
+        (&[1, 8, 12, 11], &[8, 8, 3, 3], of([2, 1, 1], [2, 3, 0], [2, 3, 1], 1)),
+        (&[2, 3, 11, 10], &[16, 3, 5, 4], of([2, 2, 1], [2, 1, 0], ONE, 1)),
+        (&[2, 1, 9, 9], &[5, 1, 3, 3], of(ONE, [1, 1, 0], ONE, 1)),
+        (&[1, 32, 6, 5], &[16, 8, 3, 3], of(ONE, [1, 1, 0], ONE, 4)),
+        (&[1, 12, 6, 5], &[6, 4, 3, 3], of([1, 2, 1], [1, 1, 0], ONE, 3)),
+        (&[2, 16, 21], &[24, 16, 5], of([3, 1, 1], [2, 0, 0], [2, 1, 1], 1)),
+        (&[1, 8, 5, 4, 6], &[8, 8, 2, 3, 2], of([2, 1, 2], [1, 1, 0], [1, 1, 2], 1)),
+        (&[0, 8, 5, 5], &[8, 8, 3, 3], of(ONE, [1, 1, 0], ONE, 1)),
+    ]
+};
+
+#[test]
+fn convolutions_and_their_gradients_are_those_of_the_cpu_in_either_order() {
+    fn check(gpu: &Device) -> Result<()> {
+        for dtype in [DType::BF16, DType::F16, DType::F32, DType::F64] {
+            for (xs, ws, conv) in &CASES {
+                compare(gpu, dtype, xs, ws, conv)?;
+            }
+        }
+        Ok(())
+    }
+    on_emulated_gpu(|gpu| check(gpu).unwrap());
+}
+
+#[test]
+fn results_have_their_channels_last_and_what_follows_keeps_them_there() {
+    fn check(gpu: &Device) -> Result<()> {
+        for dtype in [DType::BF16, DType::F32] {
+            let x = integers(&[2, 8, 6, 5], dtype, 1)?.to_device(gpu)?;
+            let w = integers(&[16, 8, 3, 3], dtype, 2)?.to_device(gpu)?;
+            let b = integers(&[16], dtype, 3)?.to_device(gpu)?;
+            let conv = Conv::default().padding(1);
+            let y = x.conv(&w, Some(&b), &conv)?;
+            assert!(is_channels_last(&y), "{:?}", y.layout());
+            let dx = gpu.backend().conv_grad_input(&y, &w, x.shape(), &conv)?;
+            assert!(is_channels_last(&dx), "{:?}", dx.layout());
+            for (what, z) in
+                [("relu", y.relu()?), ("add", y.add(&y)?), ("scaled", y.mul(&b.reshape([16, 1, 1])?)?)]
+            {
+                assert!(is_channels_last(&z), "{what}: {:?}", z.layout());
+            }
+        }
+        Ok(())
+    }
+    on_emulated_gpu(|gpu| check(gpu).unwrap());
+}
+
+#[test]
+fn results_are_the_same_each_time() {
+    fn check(gpu: &Device) -> Result<()> {
+        let wave = |dims: &[usize], step: f32| -> Result<Tensor> {
+            let n: usize = dims.iter().product();
+            Tensor::from_vec((0..n).map(|i| (i as f32 * step).sin()).collect::<Vec<_>>(), dims, gpu)
+        };
+        let (x, g) = (wave(&[3, 8, 20, 20], 0.37)?, wave(&[3, 8, 20, 20], 0.11)?);
+        let conv = Conv::default().padding(1);
+        for dtype in [DType::F32, DType::BF16] {
+            let (x, g) = (x.to_dtype(dtype)?, g.to_dtype(dtype)?);
+            let run = || values(&gpu.backend().conv_grad_weight(&g, &x, [8, 8, 3, 3].into(), &conv)?);
+            assert_eq!(run()?, run()?);
+        }
+        Ok(())
+    }
+    on_emulated_gpu(|gpu| check(gpu).unwrap());
+}
+
+#[test]
+fn numbers_that_no_window_takes_may_be_huge_and_what_kernels_do_not_count_is_an_error() {
+    fn check(gpu: &Device) -> Result<()> {
+        let huge = Conv::default().stride(usize::MAX / 4).padding([1, 0]);
+        compare(gpu, DType::F32, &[1, 4, 3, 3], &[4, 4, 3, 1], &huge)?;
+        let x = Tensor::ones([1, 4, 3], gpu)?;
+        let w = Tensor::ones([4, 4, 1], gpu)?;
+        assert!(x.conv(&w, None, &Conv::default().padding(1 << 40).stride(1 << 50)).is_err());
+        Ok(())
+    }
+    on_emulated_gpu(|gpu| check(gpu).unwrap());
+}

@@ -57,11 +57,13 @@ template <class T> DEVICE T penalised(T g, T p, T factor, T decay) { return deca
         });                                                                                                                      \
     }
 
-// m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g², p = shrunk p - rate m / (√v / root + eps).
+// m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g², p = shrunk p - rate m / (√v / root + eps). `corrections` may lead to
+// root and rate, which differ from step to step: that is how a graph's replays get them.
 #define ADAM(T)                                                                                                                  \
     KERNEL_OF(MAP_THREADS, adam_##T,                                                                                             \
               (PARAMETER Walk<4> walk, Global<T> p, Global<T> m, Global<T> s, Global<T> g, f64 scale, f64 decay, f64 shrunk,     \
-               f64 beta1, f64 beta2, f64 root, f64 eps, f64 rate)) {                                                             \
+               f64 beta1, f64 beta2, f64 root, f64 eps, f64 rate, Global<const f64> corrections)) {                              \
+        if (corrections.pointer) root = corrections[0], rate = corrections[1];                                                   \
         const T factor = T(scale), added = T(decay), kept = T(shrunk), b1 = T(beta1), b2 = T(beta2), c1 = T(1 - beta1),          \
                 c2 = T(1 - beta2), r = T(root), e = T(eps), by = T(rate);                                                        \
         step<3, 4, T>(walk, {p, m, s, g}, [=](T(&v)[4]) {                                                                        \

@@ -2,6 +2,7 @@
 // are to the last bit: products are not fused with sums.
 // nvcc: -fmad=false
 //
+// Where `begin` leads to a number, as it does in a graph's replays, the draw begins so much further on.
 // Launch: a thread for each element. Bytes: y once; some 60 integer multiplications an element.
 #include "types.h"
 
@@ -92,13 +93,17 @@ template <class T> DEVICE T element(f64 x) {
     }
 }
 
+// The counter of the first element.
+DEVICE u64 first(u64 offset, Global<const u64> begin) { return begin.pointer ? offset + begin[0] : offset; }
+
 // `a` and `b`: the bounds of a uniform draw, or mean and standard deviation of a normal one, or a the probability of 1.
 enum Distribution : u32 { UNIFORM, NORMAL, BERNOULLI };
 
-template <class T> DEVICE void draw(u32 n, u32 distribution, f64 a, f64 b, u64 seed, u64 offset, Global<T> y) {
+template <class T> DEVICE void draw(u32 n, u32 distribution, f64 a, f64 b, u64 seed, u64 offset, Global<const u64> begin,
+                  Global<T> y) {
     const u32 i = block_x() * block_size() + thread_x();
     if (i >= n) return;
-    const Bits bits = philox(seed, offset + i);
+    const Bits bits = philox(seed, first(offset, begin) + i);
     if (distribution == NORMAL) {
         y[i] = element<T>(a + b * normal(bits));
         return;
@@ -114,10 +119,11 @@ template <class T> DEVICE void draw(u32 n, u32 distribution, f64 a, f64 b, u64 s
 }
 
 // Integers in [low, low + range).
-template <class T> DEVICE void draw_integers(u32 n, i64 low, u64 range, u64 seed, u64 offset, Global<T> y) {
+template <class T> DEVICE void draw_integers(u32 n, i64 low, u64 range, u64 seed, u64 offset, Global<const u64> begin,
+                  Global<T> y) {
     const u32 i = block_x() * block_size() + thread_x();
     if (i >= n) return;
-    const Bits bits = philox(seed, offset + i);
+    const Bits bits = philox(seed, first(offset, begin) + i);
     // The upper 64 bits of the product of the word with the range.
     const u64 word = u64(bits.word[0]) << 32 | bits.word[1];
     const u64 lower = (word & 0xFFFFFFFFu) * (range & 0xFFFFFFFFu);
@@ -128,11 +134,13 @@ template <class T> DEVICE void draw_integers(u32 n, i64 low, u64 range, u64 seed
 }
 
 #define RANDOM(T)                                                                                                                \
-    KERNEL_OF(256, random_##T, (u32 n, u32 distribution, f64 a, f64 b, u64 seed, u64 offset, Global<T> y)) {                     \
-        draw(n, distribution, a, b, seed, offset, y);                                                                            \
+    KERNEL_OF(256, random_##T,                                                                                                   \
+              (u32 n, u32 distribution, f64 a, f64 b, u64 seed, u64 offset, Global<const u64> begin, Global<T> y)) {             \
+        draw(n, distribution, a, b, seed, offset, begin, y);                                                                     \
     }                                                                                                                            \
-    KERNEL_OF(256, random_integers_##T, (u32 n, i64 low, u64 range, u64 seed, u64 offset, Global<T> y)) {                        \
-        draw_integers(n, low, range, seed, offset, y);                                                                           \
+    KERNEL_OF(256, random_integers_##T,                                                                                          \
+              (u32 n, i64 low, u64 range, u64 seed, u64 offset, Global<const u64> begin, Global<T> y)) {                         \
+        draw_integers(n, low, range, seed, offset, begin, y);                                                                    \
     }
 
 FOR_NUMBERS(RANDOM)

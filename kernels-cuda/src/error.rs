@@ -88,6 +88,13 @@ pub enum CudaError {
         total: usize,
     },
 
+    /// Something has no place in a graph.
+    #[error("{what} cannot be captured in a graph: do it before the capture or after a replay")]
+    NotCapturable {
+        /// What was done.
+        what: &'static str,
+    },
+
     /// A driver function failed.
     #[error("{call}: the CUDA driver answered {code} ({name})")]
     Driver {

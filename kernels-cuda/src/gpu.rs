@@ -5,6 +5,7 @@ use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 
 use tensor::Device;
 
+use crate::capture::Captures;
 use crate::images::IMAGES;
 use crate::module::{Kernel, Module};
 use crate::pool::Pool;
@@ -15,6 +16,9 @@ use crate::{Context, CudaError, emulator, open, stream::Stream};
 pub(crate) struct Gpu {
     pub(crate) name: String,
     pub(crate) stream: Stream,
+    /// Where work goes that is recorded: nothing ever runs there.
+    pub(crate) side: Stream,
+    pub(crate) captures: Captures,
     pub(crate) pool: Pool,
     /// Blocks run on so many of them.
     pub(crate) multiprocessors: usize,
@@ -48,6 +52,8 @@ pub(crate) fn gpu(index: usize) -> Result<&'static Gpu, CudaError> {
     let gpu = Gpu {
         name: format!("cuda:{index}"),
         stream: Stream::new(context)?,
+        side: Stream::new(context)?,
+        captures: Captures::default(),
         pool: Pool::new(context),
         multiprocessors: context.multiprocessors()?,
         device: OnceLock::new(),
@@ -91,6 +97,7 @@ impl Gpu {
     /// What the driver answered.
     pub(crate) fn upload(&self, to: &mut Block, host: &[u8]) -> Result<(), CudaError> {
         assert!(host.len() <= to.bytes, "{} bytes do not fit a block of {}", host.len(), to.bytes);
+        self.not_captured("a transfer to the GPU")?;
         // SAFETY: the block is long enough, and borrowed mutably; all its uses are in the order of the stream.
         self.with_staging(|staging| unsafe { staging.upload(to.address, host, &self.stream) })
     }
@@ -103,6 +110,7 @@ impl Gpu {
     pub(crate) fn download(&self, from: &Block, start: usize, host: &mut [u8]) -> Result<(), CudaError> {
         let inside = start.checked_add(host.len()).is_some_and(|end| end <= from.bytes);
         assert!(inside, "a block of {} bytes does not hold {} from {start} on", from.bytes, host.len());
+        self.not_captured("a transfer from the GPU, which waits for it,")?;
         let at = from.address + start as u64;
         // SAFETY: as asserted; what writes to the block comes before this in the order of the stream.
         self.with_staging(|staging| unsafe { staging.download(at, host, &self.stream) })
@@ -141,7 +149,7 @@ impl Block {
     ///
     /// [`CudaError::OutOfMemory`] if they do not fit.
     pub(crate) fn new(gpu: &'static Gpu, bytes: usize) -> Result<Block, CudaError> {
-        let address = if bytes == 0 { 0 } else { gpu.pool.take(bytes)? };
+        let address = if bytes == 0 { 0 } else { gpu.pool.take(bytes, gpu.captures.here())? };
         Ok(Block { gpu, address, bytes, pooled: true })
     }
 
@@ -166,7 +174,7 @@ impl Block {
 impl Drop for Block {
     fn drop(&mut self) {
         if self.pooled && self.bytes > 0 {
-            self.gpu.pool.give(self.address, self.bytes);
+            self.gpu.pool.give(self.address);
         }
     }
 }

@@ -23,6 +23,8 @@ unsafe impl<const N: usize> Parameter for Walk<N> {}
 unsafe impl Parameter for Divisor {}
 // SAFETY: `Groups` of cuda/index.cu has these members in this order: numbers of 64 bits all.
 unsafe impl Parameter for Groups {}
+// SAFETY: `Numbers` of cuda/graph.cu has this member.
+unsafe impl Parameter for Numbers {}
 // SAFETY: `Windows` of cuda/windows.h has these members in this order: numbers of 32 bits all.
 unsafe impl Parameter for Windows {}
 
@@ -40,6 +42,16 @@ unsafe impl Parameter for Output {}
 unsafe impl Parameter for Strided {}
 // SAFETY: `Gathered` of cuda/gemm/operand.h, as above.
 unsafe impl Parameter for Gathered {}
+
+/// Numbers of 64 bits: `Numbers` of `cuda/graph.cu`.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(crate) struct Numbers(pub(crate) [u64; Numbers::MOST]);
+
+impl Numbers {
+    /// How many there are.
+    pub(crate) const MOST: usize = 32;
+}
 
 /// Sorted indices of lines and what they are of: `Groups` of `cuda/index.cu`. Strides are those along the dim.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +72,7 @@ fn submit(gpu: &Gpu, kernel: &str, launch: Launch, arguments: &[Argument]) -> Re
     let kernel = gpu.kernel(kernel)?;
     // SAFETY: the functions below pass the parameters that their kernels have, and the backend computes walks that stay in the
     // memory of their operands, which the queue keeps from being used again too early.
-    unsafe { kernel.launch(launch, &gpu.stream, arguments) }
+    unsafe { kernel.launch(launch, gpu.queue(), arguments) }
 }
 
 macro_rules! launchers {
@@ -156,10 +168,12 @@ launchers! {
     nonzero_ends(n: u32, counts: Pointer);
     /// `nonzero_places_T`.
     nonzero_places(walk: Walk<1>, shape: Walk<1>, y: Pointer, ends: Pointer, x: Pointer);
-    /// `random_T`.
-    random(n: u32, distribution: u32, a: f64, b: f64, seed: u64, offset: u64, y: Pointer);
-    /// `random_integers_T`.
-    random_integers(n: u32, low: i64, range: u64, seed: u64, offset: u64, y: Pointer);
+    /// `random_T`. `begin` may lead to the offset.
+    random(n: u32, distribution: u32, a: f64, b: f64, seed: u64, offset: u64, begin: Pointer, y: Pointer);
+    /// `random_integers_T`, likewise.
+    random_integers(n: u32, low: i64, range: u64, seed: u64, offset: u64, begin: Pointer, y: Pointer);
+    /// `set_numbers` of cuda/graph.cu.
+    set_numbers(numbers: Numbers, count: u32, y: Pointer);
     /// `sgd_T`.
     sgd(walk: Walk<2>, p: Pointer, g: Pointer, lr: f64, decay: f64, scale: f64);
     /// `momentum_T`.
@@ -167,10 +181,10 @@ launchers! {
         walk: Walk<3>, p: Pointer, m: Pointer, g: Pointer, lr: f64, decay: f64, scale: f64, momentum: f64, share: f64,
         first: u32, nesterov: u32,
     );
-    /// `adam_T`.
+    /// `adam_T`. `corrections` may lead to `root` and `rate`.
     adam(
         walk: Walk<4>, p: Pointer, m: Pointer, s: Pointer, g: Pointer, scale: f64, decay: f64, shrunk: f64, beta1: f64,
-        beta2: f64, root: f64, eps: f64, rate: f64,
+        beta2: f64, root: f64, eps: f64, rate: f64, corrections: Pointer,
     );
     /// `layer_norm_T`.
     layer_norm(

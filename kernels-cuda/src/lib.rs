@@ -25,7 +25,13 @@ pub mod event;
 mod backend;
 
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod capture;
+
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod gpu;
+
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod graph;
 
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod images;
@@ -72,6 +78,11 @@ use tensor::{Device, Result};
 pub use context::{Context, devices, driver_version, open};
 pub use error::{CudaError, CudaVersion, NEEDED};
 pub use info::DeviceInfo;
+
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+pub use context::Graph;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub use graph::Graph;
 
 /// The GPU `cuda:{index}` as a device for tensors; counted from 0. Every call for one index gives the same device.
 ///

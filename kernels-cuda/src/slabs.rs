@@ -78,19 +78,45 @@ impl Slabs {
         given.bytes
     }
 
+    /// How long the block at an address is; `None` if there is none in use.
+    pub(crate) fn bytes_of(&self, address: u64) -> Option<usize> {
+        self.pieces.get(&address).filter(|piece| !piece.free).map(|piece| piece.bytes)
+    }
+
+    /// The addresses of all blocks in use.
+    pub(crate) fn taken(&self) -> impl Iterator<Item = u64> {
+        self.pieces.iter().filter(|(_, piece)| !piece.free).map(|(&at, _)| at)
+    }
+
     /// Drops the slabs without a block in use, and gives their addresses.
     pub(crate) fn drop_unused(&mut self) -> Vec<u64> {
-        let whole = |(&at, piece): (&u64, &Piece)| {
-            let next = self.pieces.get(&(at + piece.bytes as u64));
-            let alone = at == piece.slab && next.is_none_or(|next| next.slab != piece.slab);
-            (piece.free && alone).then_some(at)
-        };
-        let unused: Vec<u64> = self.pieces.iter().filter_map(whole).collect();
+        let unused: Vec<u64> = self.free.iter().filter(|free| self.is_slab(free)).map(|&(_, at)| at).collect();
         for address in &unused {
             let piece = self.pieces.remove(address).expect("it was just found");
             self.free.remove(&(piece.bytes, *address));
         }
         unused
+    }
+
+    /// Drops the shortest slab of at least `bytes` bytes without a block in use, and gives its address and length.
+    pub(crate) fn take_slab(&mut self, bytes: usize) -> Option<(u64, usize)> {
+        let slab = *self.free.range((bytes, 0)..).find(|free| self.is_slab(free))?;
+        self.free.remove(&slab);
+        self.pieces.remove(&slab.1);
+        Some((slab.1, slab.0))
+    }
+
+    /// Whether a free stretch is a whole slab.
+    fn is_slab(&self, &(bytes, at): &(usize, u64)) -> bool {
+        let next = self.pieces.get(&(at + bytes as u64));
+        at == self.pieces[&at].slab && next.is_none_or(|next| next.slab != at)
+    }
+
+    /// Adds the slabs and blocks of another, whose blocks have multiples of as many bytes.
+    pub(crate) fn join(&mut self, other: Slabs) {
+        debug_assert_eq!(self.grain, other.grain);
+        self.pieces.extend(other.pieces);
+        self.free.extend(other.free);
     }
 }
 
@@ -114,6 +140,27 @@ mod tests {
         assert_eq!(slabs.take(512), None);
         slabs.give(0x10000);
         assert_eq!(slabs.drop_unused(), [0x10000]);
+    }
+
+    #[test]
+    fn slabs_move_to_others_and_back_with_the_blocks_in_them() {
+        let (mut all, mut own) = (Slabs::new(512), Slabs::new(512));
+        all.add(0x10000, 4096);
+        all.add(0x40000, 1024);
+        all.add(0x80000, 8192);
+        let block = all.take(600).unwrap();
+        assert_eq!((block, all.bytes_of(block), all.bytes_of(0x10000)), (0x40000, Some(1024), None));
+        assert_eq!(all.take_slab(1), Some((0x10000, 4096)));
+        assert_eq!(all.take_slab(5000), Some((0x80000, 8192)));
+        assert_eq!(all.take_slab(1), None);
+        own.add(0x10000, 4096);
+        let (a, b) = (own.take(512).unwrap(), own.take(512).unwrap());
+        own.give(a);
+        assert_eq!(own.taken().collect::<Vec<_>>(), [b]);
+        all.join(own);
+        assert_eq!(all.taken().collect::<Vec<_>>(), [b, block]);
+        all.give(b);
+        assert_eq!(all.drop_unused(), [0x10000]);
     }
 
     #[test]

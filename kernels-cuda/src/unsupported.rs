@@ -1,5 +1,7 @@
 //! The same functions for targets without trampolines: there never is a CUDA device.
 
+use tensor::{Device, Result as TensorResult, Tensor};
+
 use crate::{CudaError, CudaVersion, DeviceInfo};
 
 /// Always an error on this target.
@@ -54,6 +56,53 @@ impl Context {
     ///
     /// None on this target.
     pub fn synchronize(&self) -> Result<(), CudaError> {
+        match *self {}
+    }
+}
+
+/// Recorded work of a GPU, which cannot exist on this target.
+#[derive(Debug)]
+pub enum Graph {}
+
+impl Graph {
+    /// Always an error on this target.
+    ///
+    /// # Errors
+    ///
+    /// That there is no CUDA device.
+    pub fn capture<T>(_: &Device, _: impl FnOnce() -> TensorResult<T>) -> TensorResult<(Graph, T)> {
+        Err(no_driver().into())
+    }
+
+    /// Puts all of the recorded work into the GPU's queue.
+    ///
+    /// # Errors
+    ///
+    /// None on this target.
+    pub fn replay(&self) -> TensorResult<()> {
+        match *self {}
+    }
+
+    /// How many replays there were.
+    pub fn replays(&self) -> u64 {
+        match *self {}
+    }
+
+    /// Writes `value` into the memory of `x`.
+    ///
+    /// # Errors
+    ///
+    /// None on this target.
+    pub fn write(&self, _x: &Tensor, _value: &Tensor) -> TensorResult<()> {
+        match *self {}
+    }
+
+    /// Whether the indices of the last replay were within range.
+    ///
+    /// # Errors
+    ///
+    /// None on this target.
+    pub fn check(&self) -> TensorResult<()> {
         match *self {}
     }
 }

@@ -14,6 +14,13 @@ const void *gradus_emulator_find(const char *name) {
     return found == emulator::kernels().end() ? nullptr : &found->second;
 }
 
+// How many parameters a kernel has; the sizes of the first `most` of them, in bytes.
+std::size_t gradus_emulator_parameters(const void *kernel, std::size_t *sizes, std::size_t most) {
+    const auto &all = static_cast<const emulator::Call *>(kernel)->sizes;
+    for (std::size_t i = 0; i < all.size() && i < most; i++) sizes[i] = all[i];
+    return all.size();
+}
+
 // A block of global memory begins or ceases to exist.
 void gradus_emulator_allocate(std::uintptr_t base, std::size_t bytes) { emulator::Allocations::all().add(base, bytes); }
 void gradus_emulator_free(std::uintptr_t base) { emulator::Allocations::all().remove(base); }

@@ -5,6 +5,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace emulator {
 
@@ -14,6 +15,7 @@ struct Call {
     Any kernel;
     void (*unpack)(Any, void **);
     unsigned cluster = 0; // blocks, of kernels for Hopper
+    std::vector<std::size_t> sizes; // of the parameters, in bytes
 
     void operator()(void **arguments) const { unpack(kernel, arguments); }
 };
@@ -37,7 +39,7 @@ __attribute__((noinline)) inline bool add(const char *name, Call call) {
 }
 
 template <class... Parameters> Call call_of(void (*kernel)(Parameters...), unsigned cluster = 0) {
-    return {reinterpret_cast<Call::Any>(kernel), &unpack<Parameters...>, cluster};
+    return {reinterpret_cast<Call::Any>(kernel), &unpack<Parameters...>, cluster, {sizeof(Parameters)...}};
 }
 
 } // namespace emulator

@@ -1,5 +1,5 @@
 //! Elements by index: gathering, scattering, and the places of what is not zero. Indices are checked on the GPU; that they were right
-//! is known when it has got that far, so each of these waits for it.
+//! is known when it has got that far, so each of these waits for it, unless it is captured in a graph, which can be asked after a replay.
 
 use tensor::backend::ScatterMode;
 use tensor::{DType, Error, Layout, Number, Result, Shape, Tensor};
@@ -32,16 +32,24 @@ impl Bad {
         at(&self.0)
     }
 
-    /// Whether a kernel has said so. Waits for it.
-    pub(super) fn found(&self, gpu: &'static Gpu) -> Result<bool> {
-        let mut bytes = [0; 4];
-        gpu.download(memory(&self.0).0, 0, &mut bytes)?;
-        Ok(bytes != [0; 4])
-    }
-
-    /// An error with the first index that is out of range, if one was.
-    fn check(&self, gpu: &'static Gpu, op: &'static str, index: &Tensor, size: usize) -> Result<()> {
-        if self.found(gpu)? { check_on_host(op, index, size) } else { Ok(()) }
+    /// The error that `error` makes of these indices, if a kernel has said so. Waits for it, or leaves that to a graph's check.
+    pub(super) fn check(
+        self,
+        gpu: &'static Gpu,
+        index: &Tensor,
+        error: impl Fn(&Tensor) -> Result<()> + Send + Sync + 'static,
+    ) -> Result<()> {
+        let index = index.clone();
+        let check = move || {
+            let mut bytes = [0; 4];
+            gpu.download(memory(&self.0).0, 0, &mut bytes)?;
+            if bytes == [0; 4] { Ok(()) } else { error(&index) }
+        };
+        if !gpu.captures.here() {
+            return check();
+        }
+        gpu.put_off(Box::new(check));
+        Ok(())
     }
 }
 
@@ -109,7 +117,7 @@ fn gather_by(
             bad.at(),
         )?;
     }
-    bad.check(gpu, op, index, extent)?;
+    bad.check(gpu, index, move |index| check_on_host(op, index, extent))?;
     y.tensor()
 }
 
@@ -156,7 +164,7 @@ impl Scatter<'_> {
             true => self.by_lines(&y, &by, &bad)?,
             false => self.by_groups(&y, &bad)?,
         }
-        bad.check(self.gpu, op, self.index, extent)?;
+        bad.check(self.gpu, self.index, move |index| check_on_host(op, index, extent))?;
         Ok(y)
     }
 

@@ -55,12 +55,13 @@ pub(super) fn cross_entropy(
         weight.as_ref().map_or(Pointer::NONE, at),
         bad.at(),
     )?;
-    if bad.found(gpu)? {
-        let outside = |&t: &i64| t != options.ignore_index && (t < 0 || t as u64 >= classes as u64);
+    let ignored = options.ignore_index;
+    bad.check(gpu, target, move |target| {
+        let outside = |&t: &i64| t != ignored && (t < 0 || t as u64 >= classes as u64);
         let class = target.to_vec::<i64>()?.into_iter().find(outside).unwrap_or(-1);
         let message = format!("class {class} is out of range: the input has {classes} classes");
-        return Err(Error::argument("cross_entropy", message));
-    }
+        Err(Error::argument("cross_entropy", message))
+    })?;
     let (losses, total) = (losses.tensor()?, factors.tensor()?.sum_all()?);
     let loss = match options.reduction {
         Reduction::None => losses,

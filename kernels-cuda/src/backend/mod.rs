@@ -35,6 +35,13 @@ pub(crate) fn device(index: usize) -> Result<Device> {
     Ok(gpu.device.get_or_init(|| Device::new(Cuda(gpu))).clone())
 }
 
+/// Writes `value` into the memory of `x`, of the same shape, dtype and device, whoever else sees that memory.
+pub(crate) fn overwrite(gpu: &'static Gpu, x: &Tensor, value: &Tensor) -> Result<()> {
+    // What is read must not lie in what is written.
+    let value = value.copy()?;
+    copy::relocate(gpu, storage::operand(x), storage::operand(&value), x.dtype())
+}
+
 /// A GPU.
 struct Cuda(&'static Gpu);
 
@@ -43,6 +50,7 @@ impl Backend for Cuda {
         &self.0.name
     }
     fn synchronize(&self) -> Result<()> {
+        self.0.not_captured("waiting for the GPU")?;
         Ok(self.0.stream.synchronize()?)
     }
     fn memory_stats(&self) -> MemoryStats {

@@ -7,13 +7,18 @@ use super::copy::copy;
 use super::names::short;
 use super::storage::operand;
 use super::walk::{Operand, pieces};
+use crate::capture::Number;
 use crate::gpu::Gpu;
-use crate::launch;
+use crate::launch::{self, Pointer};
 
-/// A row-major tensor that nobody else sees: the same, or a copy.
+/// A row-major tensor that nobody else sees: the same, or a copy, which a captured step must not make: each replay would begin with what
+/// was there at the capture.
 fn own(gpu: &'static Gpu, x: &mut Tensor) -> Result<Option<Tensor>> {
-    let alone = x.layout().is_contiguous() && x.storage_mut().is_some();
-    if alone { Ok(None) } else { copy(gpu, x, x.dtype()).map(Some) }
+    if x.layout().is_contiguous() && x.storage_mut().is_some() {
+        return Ok(None);
+    }
+    gpu.not_captured("a step of an optimizer for a parameter or state that another tensor shares")?;
+    copy(gpu, x, x.dtype()).map(Some)
 }
 
 /// Whether there are kernels for it. State of 16 bits is rounded in each of the steps of which the composed form is made, and what
@@ -30,6 +35,7 @@ pub(super) fn sgd_step(
     momentum: Option<&mut Tensor>,
 ) -> Result<()> {
     if !is_wide(param) {
+        gpu.not_captured("a step of an optimizer for parameters of 16 bits")?;
         return composed::sgd_step(step, param, grad, momentum);
     }
     let grad = grad.to_dtype(param.dtype())?.contiguous()?;
@@ -86,6 +92,7 @@ pub(super) fn adam_step(
     square: &mut Tensor,
 ) -> Result<()> {
     if !is_wide(param) {
+        gpu.not_captured("a step of an optimizer for parameters of 16 bits")?;
         return composed::adam_step(step, param, grad, mean, square);
     }
     let grad = grad.to_dtype(param.dtype())?.contiguous()?;
@@ -96,7 +103,12 @@ pub(super) fn adam_step(
         let old: [&Tensor; 3] = [param, mean, square];
         std::array::from_fn(|k| operand(new[k].as_ref().unwrap_or(old[k])))
     };
-    let correction = |beta: f64| 1.0 - beta.powf(step.step as f64);
+    // Of the step that is `later` steps after this one.
+    let AdamStep { lr, beta1, beta2, step: number, .. } = *step;
+    let correction = move |beta: f64, later: u64| 1.0 - beta.powf((number + later) as f64);
+    let root = move |later| correction(beta2, later).sqrt();
+    let rate = move |later| lr / correction(beta1, later);
+    let corrections = gpu.slots([Number::Of(Box::new(root)), Number::Of(Box::new(rate))])?;
     let decay = if step.decoupled { 0.0 } else { step.weight_decay };
     let shrunk = if step.decoupled { 1.0 - step.lr * step.weight_decay } else { 1.0 };
     for piece in pieces([state[0], state[1], state[2], operand(&grad)]) {
@@ -115,9 +127,10 @@ pub(super) fn adam_step(
             shrunk,
             step.beta1,
             step.beta2,
-            correction(step.beta2).sqrt(),
+            root(0),
             step.eps,
-            step.lr / correction(step.beta1),
+            rate(0),
+            corrections.unwrap_or(Pointer::NONE),
         )?;
     }
     let [p, m, s] = new;

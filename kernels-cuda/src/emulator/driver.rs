@@ -1,7 +1,8 @@
 //! The driver that stands in for NVIDIA's: one GPU, whose memory is the host's and whose work is done when a call returns.
 
+use super::graphs::Node;
 use super::library::library;
-use super::state::{INVALID_VALUE, LAUNCH_FAILED, SUCCESS, state};
+use super::state::{INVALID_VALUE, LAUNCH_FAILED, SUCCESS, State, state};
 use super::tensor_map;
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{self, NonNull};
@@ -13,7 +14,6 @@ const ILLEGAL_ADDRESS: u32 = 700;
 const NOT_SUPPORTED: u32 = 801;
 
 const CONTEXT: *mut c_void = ptr::without_provenance_mut(0x10);
-const STREAM: *mut c_void = ptr::without_provenance_mut(0x20);
 const MODULE: *mut c_void = ptr::without_provenance_mut(0x30);
 const EVENT: *mut c_void = ptr::without_provenance_mut(0x40);
 
@@ -111,22 +111,25 @@ functions! {
         INVALID_VALUE
     }
     cuStreamCreate(stream: *mut *mut c_void, flags: u32) {
-        // SAFETY: the caller's place for the result.
-        unsafe { stream.write(STREAM) };
         // Streams that wait for stream 0 are not wanted.
-        if flags == 1 { SUCCESS } else { INVALID_VALUE }
+        if flags != 1 {
+            return INVALID_VALUE;
+        }
+        // SAFETY: the caller's place for the result.
+        unsafe { stream.write(ptr::without_provenance_mut(state().graphs.new_stream())) };
+        SUCCESS
     }
     cuStreamQuery(stream: *mut c_void) {
-        if stream == STREAM { SUCCESS } else { INVALID_HANDLE }
+        state().graphs.not_recording(stream.addr())
     }
     cuStreamSynchronize(stream: *mut c_void) {
-        if stream == STREAM { SUCCESS } else { INVALID_HANDLE }
+        state().graphs.not_recording(stream.addr())
     }
     cuStreamDestroy_v2(stream: *mut c_void) {
-        if stream == STREAM { SUCCESS } else { INVALID_HANDLE }
+        state().graphs.drop_stream(stream.addr())
     }
     cuStreamWaitEvent(stream: *mut c_void, event: *mut c_void, _flags: u32) {
-        if stream == STREAM && event == EVENT { SUCCESS } else { INVALID_HANDLE }
+        if event == EVENT { state().graphs.not_recording(stream.addr()) } else { INVALID_HANDLE }
     }
     cuEventCreate(event: *mut *mut c_void, _flags: u32) {
         // SAFETY: the caller's place for the result.
@@ -134,7 +137,7 @@ functions! {
         SUCCESS
     }
     cuEventRecord(event: *mut c_void, stream: *mut c_void) {
-        if stream == STREAM && event == EVENT { SUCCESS } else { INVALID_HANDLE }
+        if event == EVENT { state().graphs.not_recording(stream.addr()) } else { INVALID_HANDLE }
     }
     cuEventQuery(event: *mut c_void) {
         if event == EVENT { SUCCESS } else { INVALID_HANDLE }
@@ -176,7 +179,11 @@ functions! {
     cuMemFree_v2(address: u64) {
         state().free(address)
     }
-    cuMemcpyHtoDAsync_v2(to: u64, from: *const u8, bytes: usize, _stream: *mut c_void) {
+    cuMemcpyHtoDAsync_v2(to: u64, from: *const u8, bytes: usize, stream: *mut c_void) {
+        match state().graphs.not_recording(stream.addr()) {
+            SUCCESS => {}
+            code => return code,
+        }
         if !state().holds(to, bytes) {
             return ILLEGAL_ADDRESS;
         }
@@ -184,7 +191,11 @@ functions! {
         unsafe { ptr::copy_nonoverlapping(from, ptr::with_exposed_provenance_mut(to as usize), bytes) };
         SUCCESS
     }
-    cuMemcpyDtoHAsync_v2(to: *mut u8, from: u64, bytes: usize, _stream: *mut c_void) {
+    cuMemcpyDtoHAsync_v2(to: *mut u8, from: u64, bytes: usize, stream: *mut c_void) {
+        match state().graphs.not_recording(stream.addr()) {
+            SUCCESS => {}
+            code => return code,
+        }
         if !state().holds(from, bytes) {
             return ILLEGAL_ADDRESS;
         }
@@ -192,7 +203,11 @@ functions! {
         unsafe { ptr::copy_nonoverlapping(ptr::with_exposed_provenance(from as usize), to, bytes) };
         SUCCESS
     }
-    cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, _stream: *mut c_void) {
+    cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: *mut c_void) {
+        match state().graphs.not_recording(stream.addr()) {
+            SUCCESS => {}
+            code => return code,
+        }
         if !state().holds(to, bytes) || !state().holds(from, bytes) {
             return ILLEGAL_ADDRESS;
         }
@@ -241,37 +256,101 @@ functions! {
         kernel: *const c_void, gx: u32, gy: u32, gz: u32, bx: u32, by: u32, bz: u32, shared: u32, stream: *mut c_void,
         arguments: *mut *mut c_void, extra: *mut c_void
     ) {
-        if stream != STREAM || !extra.is_null() {
-            return INVALID_HANDLE;
+        if !extra.is_null() {
+            return INVALID_VALUE;
         }
         // SAFETY: the caller vouches for the kernel and its arguments.
-        unsafe { launch(kernel, [gx, gy, gz], [bx, by, bz], shared, false, arguments) }
+        unsafe { launch(kernel, [[gx, gy, gz], [bx, by, bz]], shared, false, stream, arguments) }
     }
     cuLaunchCooperativeKernel(
         kernel: *const c_void, gx: u32, gy: u32, gz: u32, bx: u32, by: u32, bz: u32, shared: u32, stream: *mut c_void,
         arguments: *mut *mut c_void
     ) {
-        if stream != STREAM {
-            return INVALID_HANDLE;
-        }
         // SAFETY: the caller vouches for the kernel and its arguments.
-        unsafe { launch(kernel, [gx, gy, gz], [bx, by, bz], shared, true, arguments) }
+        unsafe { launch(kernel, [[gx, gy, gz], [bx, by, bz]], shared, true, stream, arguments) }
+    }
+    cuStreamBeginCapture_v2(stream: *mut c_void, mode: u32) {
+        if mode <= 2 { state().graphs.begin(stream.addr()) } else { INVALID_VALUE }
+    }
+    cuStreamEndCapture(stream: *mut c_void, graph: *mut *mut c_void) {
+        let ended = state().graphs.end(stream.addr());
+        // SAFETY: the caller's place for the result.
+        unsafe { graph.write(ptr::without_provenance_mut(ended.unwrap_or(0))) };
+        ended.err().unwrap_or(SUCCESS)
+    }
+    cuGraphInstantiateWithFlags(exec: *mut *mut c_void, graph: *mut c_void, flags: u64) {
+        if flags != 0 {
+            return INVALID_VALUE;
+        }
+        match state().graphs.instantiate(graph.addr()) {
+            // SAFETY: the caller's place for the result.
+            Ok(handle) => unsafe { exec.write(ptr::without_provenance_mut(handle)) },
+            Err(code) => return code,
+        }
+        SUCCESS
+    }
+    cuGraphDestroy(graph: *mut c_void) {
+        state().graphs.drop_graph(graph.addr())
+    }
+    cuGraphExecDestroy(exec: *mut c_void) {
+        state().graphs.drop_graph(exec.addr())
+    }
+    cuGraphLaunch(exec: *mut c_void, stream: *mut c_void) {
+        let mut state = state();
+        let code = state.graphs.not_recording(stream.addr());
+        let Some(nodes) = state.graphs.nodes(exec.addr()) else { return INVALID_HANDLE };
+        if code != SUCCESS {
+            return code;
+        }
+        for node in nodes.iter() {
+            // SAFETY: whoever recorded the node vouched for it, and for what its arguments lead to.
+            let code = unsafe { run(&mut state, node.kernel, [node.grid, node.block], node.shared, node.cooperative, node.arguments().as_mut_ptr()) };
+            if code != SUCCESS {
+                return code;
+            }
+        }
+        SUCCESS
+    }
+}
+
+/// Runs or records a grid.
+///
+/// # Safety
+/// The kernel came from `cuModuleGetFunction`, and the arguments are its.
+unsafe fn launch(
+    kernel: *const c_void,
+    extents: [[u32; 3]; 2],
+    shared: u32,
+    cooperative: bool,
+    stream: *mut c_void,
+    arguments: *mut *mut c_void,
+) -> u32 {
+    let mut state = state();
+    let Some(library) = library() else { return NOT_FOUND };
+    match state.graphs.recorded(stream.addr()) {
+        Err(code) => code,
+        // SAFETY: passed on.
+        Ok(None) => unsafe { run(&mut state, kernel, extents, shared, cooperative, arguments) },
+        Ok(Some(nodes)) => {
+            // SAFETY: passed on.
+            nodes.push(unsafe { Node::new(library, kernel, extents, shared, cooperative, arguments) });
+            SUCCESS
+        }
     }
 }
 
 /// Runs a grid; one at a time, as the machine has one order.
 ///
 /// # Safety
-/// The kernel came from `cuModuleGetFunction`, and the arguments are its.
-unsafe fn launch(
+/// As for [`launch`].
+unsafe fn run(
+    state: &mut State,
     kernel: *const c_void,
-    grid: [u32; 3],
-    block: [u32; 3],
+    [grid, block]: [[u32; 3]; 2],
     shared: u32,
     cooperative: bool,
     arguments: *mut *mut c_void,
 ) -> u32 {
-    let mut state = state();
     let Some(library) = library() else { return NOT_FOUND };
     state.launches = state.launches.wrapping_add(1);
     let (seed, shared) = (state.launches, shared as usize);

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 type Find = unsafe extern "C" fn(*const c_char) -> *const c_void;
+type Parameters = unsafe extern "C" fn(*const c_void, *mut usize, usize) -> usize;
 type Register = unsafe extern "C" fn(usize, usize);
 type Forget = unsafe extern "C" fn(usize);
 type Launch = unsafe extern "C" fn(
@@ -24,6 +25,7 @@ type Launch = unsafe extern "C" fn(
 /// The functions of the library.
 pub(super) struct Library {
     find: Find,
+    parameters: Parameters,
     allocate: Register,
     free: Forget,
     launch: Launch,
@@ -55,11 +57,13 @@ pub(super) fn load(path: &Path) -> Result<(), EmulatorError> {
         }
     };
     let (find, allocate) = (symbol(c"gradus_emulator_find")?, symbol(c"gradus_emulator_allocate")?);
+    let parameters = symbol(c"gradus_emulator_parameters")?;
     let (free, launch) = (symbol(c"gradus_emulator_free")?, symbol(c"gradus_emulator_launch")?);
     // SAFETY: `library.h` declares the functions of these names with these types.
     let library = unsafe {
         Library {
             find: std::mem::transmute::<*mut c_void, Find>(find),
+            parameters: std::mem::transmute::<*mut c_void, Parameters>(parameters),
             allocate: std::mem::transmute::<*mut c_void, Register>(allocate),
             free: std::mem::transmute::<*mut c_void, Forget>(free),
             launch: std::mem::transmute::<*mut c_void, Launch>(launch),
@@ -74,6 +78,23 @@ impl Library {
         // SAFETY: the name is a C string.
         let kernel = unsafe { (self.find)(name.as_ptr()) };
         (!kernel.is_null()).then_some(kernel)
+    }
+
+    /// The sizes of a kernel's parameters in bytes.
+    ///
+    /// # Safety
+    /// `kernel` came from [`find`](Self::find).
+    pub(super) unsafe fn parameters(&self, kernel: *const c_void) -> Vec<usize> {
+        let mut sizes = vec![0; 64];
+        loop {
+            // SAFETY: the caller vouches for the kernel; there is room for as many sizes.
+            let count = unsafe { (self.parameters)(kernel, sizes.as_mut_ptr(), sizes.len()) };
+            let enough = count <= sizes.len();
+            sizes.resize(count, 0);
+            if enough {
+                return sizes;
+            }
+        }
     }
 
     /// Tells the machine of a block of memory.

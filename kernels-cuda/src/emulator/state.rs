@@ -2,6 +2,7 @@
 //!
 //! Memory is poisoned when it is allocated, and lies between guard zones that are checked when it is freed.
 
+use super::graphs::Graphs;
 use super::library::library;
 use std::alloc::{Layout, alloc, dealloc};
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ pub(super) struct State {
     pub(super) report: Option<String>,
     /// Launches so far: the seed of the next one's order.
     pub(super) launches: u32,
+    pub(super) graphs: Graphs,
 }
 
 static STATE: Mutex<State> = Mutex::new(State {
@@ -48,6 +50,7 @@ static STATE: Mutex<State> = Mutex::new(State {
     fails: None,
     report: None,
     launches: 0,
+    graphs: Graphs::new(),
 });
 
 pub(super) fn state() -> MutexGuard<'static, State> {
@@ -63,6 +66,11 @@ pub fn last_report() -> Option<String> {
 pub fn allocated() -> (usize, usize) {
     let state = state();
     (state.blocks.len(), state.used())
+}
+
+/// How many graphs there are, those that can be launched among them.
+pub fn graphs() -> usize {
+    state().graphs.count()
 }
 
 /// Gives the emulated GPU this much memory: less than is in use leaves nothing.

@@ -139,7 +139,7 @@ impl<S: Signature> Kernel<S> {
         let arguments: Vec<Argument> = packed.values.iter().map(Argument::from).collect();
         // SAFETY: whoever looked the kernel up promised that it has these parameters and stays inside of the slices. The tensors were
         // borrowed until here, and their memory is not used again before the kernel, which is in the queue then, is done.
-        Ok(unsafe { self.kernel.launch(launch, &self.gpu.stream, &arguments) }?)
+        Ok(unsafe { self.kernel.launch(launch, self.gpu.queue(), &arguments) }?)
     }
 }
 
@@ -154,12 +154,13 @@ pub fn empty(like: &Tensor) -> Result<Tensor> {
 }
 
 /// The queue of a GPU's work: what is put there by other means comes in order with the ops on its tensors.
+/// In the closure of a [`Graph`](crate::Graph)'s capture it is the queue that is recorded.
 ///
 /// # Errors
 ///
 /// If the device is no GPU.
 pub fn stream(device: &Device) -> Result<&'static Stream> {
-    Ok(&gpu_of(device)?.stream)
+    Ok(gpu_of(device)?.queue())
 }
 
 /// Where the first element of a tensor lies in the GPU's memory: for other libraries, which must use it in the order of [`stream`] and
@@ -189,7 +190,7 @@ pub unsafe fn lent(device: &Device, address: u64, dtype: DType, layout: Layout) 
 }
 
 /// The GPU behind a device.
-fn gpu_of(device: &Device) -> Result<&'static Gpu> {
+pub(crate) fn gpu_of(device: &Device) -> Result<&'static Gpu> {
     let index = device.name().strip_prefix("cuda:").and_then(|index| index.parse().ok());
     if let Some(index) = index {
         let gpu = gpu(index)?;
@@ -198,5 +199,5 @@ fn gpu_of(device: &Device) -> Result<&'static Gpu> {
             return Ok(gpu);
         }
     }
-    Err(ErrorKind::Device(format!("CUDA kernels run on GPUs, and the device here is {device}")).into())
+    Err(ErrorKind::Device(format!("GPUs alone run CUDA kernels, and the device here is {device}")).into())
 }

@@ -28,9 +28,7 @@ mod tensor_map;
 pub use compiler::{compile, compile_all, compile_with};
 pub(crate) use compiler::{hash_of_source, write_headers};
 pub use driver::driver_function;
-pub use state::{
-    BYTES, allocated, failing, graphs, last_report, limit_memory, set_compute_capability,
-};
+pub use state::{BYTES, allocated, failing, graphs, last_report, limit_memory, set_compute_capability};
 
 use crate::driver::stand_in;
 use std::path::{Path, PathBuf};

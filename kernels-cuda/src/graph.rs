@@ -82,7 +82,10 @@ impl Graph {
     ///
     /// What `step` returned, or that it did what cannot be captured; if the device is not one of CUDA, or another thread captures; what the
     /// driver answered. Everything is as usable afterwards as it was before.
-    pub fn capture<T>(device: &Device, step: impl FnOnce() -> tensor::Result<T>) -> tensor::Result<(Graph, T)> {
+    pub fn capture<T>(
+        device: &Device,
+        step: impl FnOnce() -> tensor::Result<T>,
+    ) -> tensor::Result<(Graph, T)> {
         let gpu = gpu_of(device)?;
         let capture = Capture::begin(gpu)?;
         let result = step();

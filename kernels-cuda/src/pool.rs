@@ -232,7 +232,8 @@ impl State {
             self.held -= memory.len();
             return;
         }
-        let of_reserves = self.reserves.values_mut().flat_map(|reserve| [&mut reserve.small, &mut reserve.large]);
+        let of_reserves =
+            self.reserves.values_mut().flat_map(|reserve| [&mut reserve.small, &mut reserve.large]);
         let mut all = [&mut self.small, &mut self.large].into_iter().chain(of_reserves);
         let slabs = all.find(|slabs| slabs.bytes_of(address).is_some());
         slabs.expect("a block lies in a slab").give(address);

@@ -90,7 +90,8 @@ impl Slabs {
 
     /// Drops the slabs without a block in use, and gives their addresses.
     pub(crate) fn drop_unused(&mut self) -> Vec<u64> {
-        let unused: Vec<u64> = self.free.iter().filter(|free| self.is_slab(free)).map(|&(_, at)| at).collect();
+        let unused: Vec<u64> =
+            self.free.iter().filter(|free| self.is_slab(free)).map(|&(_, at)| at).collect();
         for address in &unused {
             let piece = self.pieces.remove(address).expect("it was just found");
             self.free.remove(&(piece.bytes, *address));

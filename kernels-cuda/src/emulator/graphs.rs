@@ -51,7 +51,11 @@ impl Node {
             let mut bytes = vec![Aligned([0; 128]); size.div_ceil(128)];
             // SAFETY: the caller vouches for the arguments, and there is room for as many bytes.
             unsafe {
-                std::ptr::copy_nonoverlapping((*arguments.add(i)).cast::<u8>(), bytes.as_mut_ptr().cast(), *size);
+                std::ptr::copy_nonoverlapping(
+                    (*arguments.add(i)).cast::<u8>(),
+                    bytes.as_mut_ptr().cast(),
+                    *size,
+                );
             }
             bytes
         };

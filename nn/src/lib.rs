@@ -45,7 +45,7 @@ pub use crate::fusion::{FusedConv2d, fuse_conv_bn_eval};
 pub use crate::init::{Fan, Init};
 pub use crate::linear::Linear;
 pub use crate::module::{Entry, Forward, Fusable, Module, Path};
-pub use crate::norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, LayerNorm};
+pub use crate::norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, LayerNorm, RmsNorm};
 pub use crate::param::{Buffer, Mode, Param, Random};
 pub use crate::rnn::{Gru, Lstm, LstmState, Rnn, RnnConfig};
 pub use crate::sequential::Sequential;

@@ -157,6 +157,33 @@ impl Forward for GroupNorm {
     }
 }
 
+/// Normalisation by the root mean square over the last dims (Zhang & Sennrich, 2019). See [`Var::rms_norm`].
+#[derive(Clone, Debug)]
+pub struct RmsNorm {
+    /// Of the normalised shape.
+    pub weight: Param,
+    /// Added to the mean square; without, the machine epsilon of what is computed in, as in PyTorch.
+    pub eps: Option<f64>,
+}
+module!(RmsNorm { weight });
+
+impl RmsNorm {
+    /// Over the last dims, of these extents.
+    pub fn new(normalized_shape: &[usize], init: &mut Init) -> Result<RmsNorm> {
+        Ok(RmsNorm { weight: init.full(normalized_shape, 1.0)?, eps: None })
+    }
+}
+
+impl Forward for RmsNorm {
+    fn forward(&self, x: &Var) -> Result<Var> {
+        let eps = self.eps.unwrap_or(match x.dtype() {
+            DType::F64 => f64::EPSILON,
+            _ => f64::from(f32::EPSILON),
+        });
+        x.rms_norm(self.weight.shape().dims(), Some(&self.weight.var()), eps).located(&self.weight, "RmsNorm")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

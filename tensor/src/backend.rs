@@ -310,6 +310,16 @@ pub trait Backend: Send + Sync + 'static {
         composed::var_mean(x, mask, correction)
     }
 
+    /// The index of the extreme so far along `dim`, `int64`: the last of equals, the last NaN if there is one.
+    fn arg_scan(&self, op: ArgOp, x: &Tensor, dim: usize) -> Result<Tensor> {
+        composed::arg_scan(op, x, dim)
+    }
+
+    /// `log Σ e^x` of the elements so far along `dim`.
+    fn logcumsumexp(&self, x: &Tensor, dim: usize) -> Result<Tensor> {
+        composed::logcumsumexp(x, dim)
+    }
+
     /// The first `k` of [`sort`](Self::sort).
     fn topk(&self, x: &Tensor, dim: usize, k: usize, largest: bool) -> Result<(Tensor, Tensor)> {
         composed::topk(x, dim, k, largest)
@@ -394,6 +404,55 @@ pub trait Backend: Send + Sync + 'static {
         dims: usize,
     ) -> Result<(Tensor, Tensor, Tensor)> {
         composed::layer_norm_backward(grad, x, mean, rstd, weight, dims)
+    }
+
+    /// `x / √(mean(x²) + eps) · weight` over the last `dims` dims: `(y, rstd)`, the latter of the leading shape followed by
+    /// ones. `weight` has the shape of those dims.
+    fn rms_norm(
+        &self,
+        x: &Tensor,
+        dims: usize,
+        weight: Option<&Tensor>,
+        eps: f64,
+    ) -> Result<(Tensor, Tensor)> {
+        composed::rms_norm(x, dims, weight, eps)
+    }
+
+    /// Gradients of [`rms_norm`](Self::rms_norm) in `x` and `weight`.
+    fn rms_norm_backward(
+        &self,
+        grad: &Tensor,
+        x: &Tensor,
+        rstd: &Tensor,
+        weight: Option<&Tensor>,
+        dims: usize,
+    ) -> Result<(Tensor, Tensor)> {
+        composed::rms_norm_backward(grad, x, rstd, weight, dims)
+    }
+
+    /// Normalises each of `groups` groups of channels of every element of `[n, c, …]`: `(y, mean, rstd)`, the latter two
+    /// `[n, groups]`. `weight` and `bias` are `[c]`.
+    fn group_norm(
+        &self,
+        x: &Tensor,
+        groups: usize,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        composed::group_norm(x, groups, weight, bias, eps)
+    }
+
+    /// Gradients of [`group_norm`](Self::group_norm) in `x`, `weight` and `bias`.
+    fn group_norm_backward(
+        &self,
+        grad: &Tensor,
+        x: &Tensor,
+        mean: &Tensor,
+        rstd: &Tensor,
+        weight: Option<&Tensor>,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        composed::group_norm_backward(grad, x, mean, rstd, weight)
     }
 
     /// Normalises each channel of `[n, c, …]` by its own statistics: `(y, mean, biased variance, rstd)`, the latter three

@@ -10,6 +10,7 @@ mod norm;
 mod pool;
 mod reduce;
 mod rnn;
+mod scan;
 mod shape;
 mod softmax;
 mod unary;

@@ -149,7 +149,7 @@ impl Var {
         }))
     }
 
-    /// Normalises each of `groups` groups of channels of every element of `[n, c, …]`; weight and bias are `[c]`.
+    /// Normalises each of `groups` groups of channels of every element of `[n, c, …]`; see [`Tensor::group_norm`].
     pub fn group_norm(
         &self,
         groups: usize,
@@ -164,17 +164,25 @@ impl Var {
                 format!("{groups} groups do not divide {channels} channels"),
             ));
         }
-        let n = self.dims()[0];
-        let size = self.numel() / (n * groups).max(1);
-        let z =
-            self.reshape([n, groups, size])?.layer_norm(&[size], None, None, eps)?.reshape(self.shape())?;
-        if weight.is_none() && bias.is_none() {
-            return Ok(z);
-        }
-        // Weight and bias of each channel are what batch normalisation does with mean 0 and variance 1.
-        let like = (self.dtype().accumulator(), self.device());
-        let (mean, var) = (Tensor::zeros([channels], like)?, Tensor::ones([channels], like)?);
-        z.batch_norm_eval(&mean, &var, weight, bias, 0.0)
+        let (y, mean, rstd) =
+            self.value().group_norm_stats(groups, weight.map(Var::value), bias.map(Var::value), eps)?;
+        let (x, w, b) = (self.clone(), weight.cloned(), bias.cloned());
+        let inputs: Vec<&Var> = [Some(self), weight, bias].into_iter().flatten().collect();
+        Ok(Var::record("group_norm", y, &inputs, move |back| {
+            let has = [true, w.is_some(), b.is_some()];
+            if is_recording() {
+                return through_formula(back, &[Some(&x), w.as_ref(), b.as_ref()], |v| {
+                    let n = v[0].dims()[0];
+                    let grouped = v[0].reshape([n, groups, v[0].numel() / (n * groups).max(1)])?;
+                    let (mean, var) = grouped.mean_var(-1)?;
+                    let z = grouped.sub(&mean)?.mul(&var.add_scalar(eps)?.rsqrt()?)?;
+                    per_channel_affine(z.reshape(v[0].shape())?, v, has)
+                });
+            }
+            let weight = w.as_ref().map(Var::value);
+            let (dx, dw, db) = back.grad().value().group_norm_backward(x.value(), &mean, &rstd, weight)?;
+            Ok(kept([dx, dw, db], has))
+        }))
     }
 
     /// Normalises each channel of every element of `[n, c, spatial…]` (Ulyanov et al., 2016): as many groups as channels.
@@ -193,8 +201,22 @@ impl Var {
     /// `x / √(mean(x²) + eps) · weight` over the last dims (Zhang & Sennrich, 2019).
     pub fn rms_norm(&self, normalized_shape: &[usize], weight: Option<&Var>, eps: f64) -> Result<Var> {
         self.value().check_norm("rms_norm", normalized_shape, weight.map(Var::value), None)?;
-        let scale = self.square()?.mean(last(normalized_shape.len()), true)?.add_scalar(eps)?.rsqrt()?;
-        affine(self.mul(&scale)?, weight, None)
+        let dims = normalized_shape.len();
+        let (y, rstd) = self.value().rms_norm_stats(normalized_shape, weight.map(Var::value), eps)?;
+        let (x, w) = (self.clone(), weight.cloned());
+        let inputs: Vec<&Var> = [Some(self), weight].into_iter().flatten().collect();
+        Ok(Var::record("rms_norm", y, &inputs, move |back| {
+            if is_recording() {
+                return through_formula(back, &[Some(&x), w.as_ref()], |v| {
+                    let scale = v[0].square()?.mean(last(dims), true)?.add_scalar(eps)?.rsqrt()?;
+                    affine(v[0].mul(&scale)?, v.get(1).copied(), None)
+                });
+            }
+            let weight = w.as_ref().map(Var::value);
+            let (dx, dw) = back.grad().value().rms_norm_backward(x.value(), &rstd, weight, dims)?;
+            let grads = [Some(dx), w.is_some().then_some(dw)];
+            Ok(grads.into_iter().flatten().map(|g| Some(g.into())).collect())
+        }))
     }
 
     /// The number of channels of `[n, c, …]`, where weight and bias are `[c]`.

@@ -1,6 +1,6 @@
 //! Reductions and what is made of them.
 
-use crate::Var;
+use crate::{Var, is_recording};
 use tensor::op::{CompareOp, ReduceOp};
 use tensor::{Dims, Result, Shape, Tensor};
 
@@ -54,8 +54,13 @@ impl Var {
         let dims = dims.into();
         let kept = kept_shape(self.shape(), "var", &dims)?;
         let n = self.numel() as f64 / kept.numel().max(1) as f64;
-        let centred = self.sub(&self.mean(dims.clone(), true)?)?;
-        centred.square()?.sum(dims, keepdim)?.div_scalar((n - correction as f64).max(0.0))
+        let (y, mean) = self.value().var_mean(dims.clone(), correction, keepdim)?;
+        let (x, mean) = (self.clone(), mean.reshape(kept)?);
+        Ok(Var::record1("var", y, self, move |g| {
+            let mean = if is_recording() { x.mean(dims.clone(), true)? } else { mean.clone().into() };
+            let scale = 2.0 / (n - correction as f64).max(0.0);
+            x.sub(&mean)?.mul(&g.reshape(kept)?.mul_scalar(scale)?)
+        }))
     }
 
     /// The standard deviation over `dims`; see [`Tensor::std`]. Its gradient is 0 where it is 0.
@@ -161,15 +166,6 @@ impl Var {
             let flat = y.value().compare_scalar(CompareOp::Eq, 0.0)?;
             Ok(vec![Some(g.mul(&slope.masked_fill(&flat, 0.0)?)?)])
         }))
-    }
-
-    /// Running sums along `dim`; see [`Tensor::cumsum`].
-    pub fn cumsum(&self, dim: isize) -> Result<Var> {
-        let y = self.value().cumsum(dim)?;
-        if !self.dtype().is_float() {
-            return Ok(self.cut("cumsum", y));
-        }
-        Ok(Var::record1("cumsum", y, self, move |g| g.flip([dim])?.cumsum(dim)?.flip([dim])))
     }
 
     /// Sums away the dims that broadcasting from `shape` had stretched or added.

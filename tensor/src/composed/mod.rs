@@ -2,13 +2,17 @@
 //! every fused kernel, and what higher derivatives are taken through.
 
 mod loss;
+mod norm;
 mod pool;
 mod rnn;
+mod scan;
 
 pub use loss::cross_entropy;
 pub(crate) use loss::out_of_range;
+pub use norm::{group_norm, group_norm_backward, rms_norm, rms_norm_backward};
 pub use pool::adaptive_max_pool;
 pub use rnn::{rnn, rnn_backward};
+pub use scan::{arg_scan, logcumsumexp};
 
 use crate::backend::{AdamStep, DimMask, Distribution, SgdStep};
 use crate::op::{BinaryOp, CompareOp, ReduceOp, UnaryOp};

@@ -227,6 +227,12 @@ impl Backend for Cpu {
     fn var_mean(&self, x: &Tensor, mask: &DimMask, correction: f64) -> Result<(Tensor, Tensor)> {
         reduce::var_mean(x, mask, correction)
     }
+    fn arg_scan(&self, op: ArgOp, x: &Tensor, dim: usize) -> Result<Tensor> {
+        reduce::arg_scan(op, x, dim)
+    }
+    fn logcumsumexp(&self, x: &Tensor, dim: usize) -> Result<Tensor> {
+        reduce::logcumsumexp(x, dim)
+    }
     fn topk(&self, x: &Tensor, dim: usize, k: usize, largest: bool) -> Result<(Tensor, Tensor)> {
         sort::topk(x, dim, k, largest)
     }
@@ -268,6 +274,45 @@ impl Backend for Cpu {
         dims: usize,
     ) -> Result<(Tensor, Tensor, Tensor)> {
         norm::layer_norm_backward(grad, x, mean, rstd, weight, dims)
+    }
+    fn rms_norm(
+        &self,
+        x: &Tensor,
+        dims: usize,
+        weight: Option<&Tensor>,
+        eps: f64,
+    ) -> Result<(Tensor, Tensor)> {
+        norm::rms_norm(x, dims, weight, eps)
+    }
+    fn rms_norm_backward(
+        &self,
+        grad: &Tensor,
+        x: &Tensor,
+        rstd: &Tensor,
+        weight: Option<&Tensor>,
+        dims: usize,
+    ) -> Result<(Tensor, Tensor)> {
+        norm::rms_norm_backward(grad, x, rstd, weight, dims)
+    }
+    fn group_norm(
+        &self,
+        x: &Tensor,
+        groups: usize,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        norm::group_norm(x, groups, weight, bias, eps)
+    }
+    fn group_norm_backward(
+        &self,
+        grad: &Tensor,
+        x: &Tensor,
+        mean: &Tensor,
+        rstd: &Tensor,
+        weight: Option<&Tensor>,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        norm::group_norm_backward(grad, x, mean, rstd, weight)
     }
     fn batch_norm_training(
         &self,

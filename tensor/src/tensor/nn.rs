@@ -121,6 +121,92 @@ impl Tensor {
         self.backend().layer_norm_backward(self, x, mean, rstd, weight, dims)
     }
 
+    /// `x / √(mean(x²) + eps) · weight` over the last dims, whose extents are `normalized_shape`, and `1 / √(mean(x²) + eps)`,
+    /// which its gradient needs.
+    pub fn rms_norm_stats(
+        &self,
+        normalized_shape: &[usize],
+        weight: Option<&Tensor>,
+        eps: f64,
+    ) -> Result<(Tensor, Tensor)> {
+        self.check_norm("rms_norm", normalized_shape, weight, None)?;
+        self.backend().rms_norm(self, normalized_shape.len(), weight, eps)
+    }
+
+    /// `x / √(mean(x²) + eps) · weight` over the last dims, whose extents are `normalized_shape` (Zhang & Sennrich, 2019).
+    pub fn rms_norm(&self, normalized_shape: &[usize], weight: Option<&Tensor>, eps: f64) -> Result<Tensor> {
+        Ok(self.rms_norm_stats(normalized_shape, weight, eps)?.0)
+    }
+
+    /// Gradients of [`rms_norm_stats`](Self::rms_norm_stats) over `dims` dims in input and weight, from that of its result,
+    /// `self`.
+    pub fn rms_norm_backward(
+        &self,
+        x: &Tensor,
+        rstd: &Tensor,
+        weight: Option<&Tensor>,
+        dims: usize,
+    ) -> Result<(Tensor, Tensor)> {
+        self.check_like("rms_norm_backward", x)?;
+        self.backend().rms_norm_backward(self, x, rstd, weight, dims)
+    }
+
+    /// Normalises each of `groups` groups of channels of every element of `[n, c, …]` (Wu & He, 2018); weight and bias are
+    /// `[c]`. Gives the mean and `1 / √(var + eps)` too, `[n, groups]`, in f32 for half precision.
+    ///
+    /// # Errors
+    /// Groups that do not divide the channels.
+    pub fn group_norm_stats(
+        &self,
+        groups: usize,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        const OP: &str = "group_norm";
+        self.check_float(OP)?;
+        let &[_, c, ..] = self.dims() else {
+            return Err(Error::shape(OP, self.shape(), "expected [n, c, …]"));
+        };
+        self.check_affine(OP, [c].into(), weight, bias)?;
+        if groups == 0 || !c.is_multiple_of(groups) {
+            return Err(Error::argument(OP, format!("{groups} groups do not divide {c} channels")));
+        }
+        self.backend().group_norm(self, groups, weight, bias, eps)
+    }
+
+    /// Normalises each of `groups` groups of channels of every element of `[n, c, …]`; see
+    /// [`group_norm_stats`](Self::group_norm_stats).
+    pub fn group_norm(
+        &self,
+        groups: usize,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> Result<Tensor> {
+        Ok(self.group_norm_stats(groups, weight, bias, eps)?.0)
+    }
+
+    /// Gradients of [`group_norm_stats`](Self::group_norm_stats) in input, weight and bias, from that of its result, `self`.
+    pub fn group_norm_backward(
+        &self,
+        x: &Tensor,
+        mean: &Tensor,
+        rstd: &Tensor,
+        weight: Option<&Tensor>,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        const OP: &str = "group_norm_backward";
+        self.check_like(OP, x)?;
+        let (&[n, c, ..], &[m, groups]) = (x.dims(), mean.dims()) else {
+            return Err(Error::shapes(OP, x.shape(), mean.shape()));
+        };
+        if m != n || groups == 0 || !c.is_multiple_of(groups) || rstd.shape() != mean.shape() {
+            return Err(Error::shapes(OP, x.shape(), mean.shape()));
+        }
+        x.check_affine(OP, [c].into(), weight, None)?;
+        self.backend().group_norm_backward(self, x, mean, rstd, weight)
+    }
+
     /// Normalises each channel of `[n, c, …]` by its own statistics: `(y, mean, biased variance, 1 / √(var + eps))`, the
     /// latter three `[c]`, in f32 for half precision.
     pub fn batch_norm_training(

@@ -222,6 +222,37 @@ impl Tensor {
         self.scan(ScanOp::CumProd, dim)
     }
 
+    /// The largest element so far along `dim`, and its index (`int64`): of equals the last; NaN wins from where it stands.
+    ///
+    /// ```
+    /// use gradus_tensor::{Device, Tensor};
+    /// # fn main() -> gradus_tensor::Result<()> {
+    /// let (y, index) = Tensor::from_slice(&[1f32, 3., 2., 3.], [4], &Device::cpu())?.cummax(0)?;
+    /// assert_eq!((y.to_vec::<f32>()?, index.to_vec::<i64>()?), (vec![1., 3., 3., 3.], vec![0, 1, 1, 3]));
+    /// # Ok(()) }
+    /// ```
+    pub fn cummax(&self, dim: isize) -> Result<(Tensor, Tensor)> {
+        let index = self.arg_scan("cummax", ArgOp::ArgMax, dim)?;
+        Ok((self.gather(dim, &index)?, index))
+    }
+
+    /// The smallest element so far along `dim`, and its index (`int64`): of equals the last; NaN wins from where it stands.
+    pub fn cummin(&self, dim: isize) -> Result<(Tensor, Tensor)> {
+        let index = self.arg_scan("cummin", ArgOp::ArgMin, dim)?;
+        Ok((self.gather(dim, &index)?, index))
+    }
+
+    /// The index of the largest or smallest element so far, as [`cummax`](Self::cummax) and [`cummin`](Self::cummin) give it.
+    pub fn arg_scan(&self, name: &'static str, op: ArgOp, dim: isize) -> Result<Tensor> {
+        self.backend().arg_scan(op, self, self.shape().dim(name, dim)?)
+    }
+
+    /// `log Σ e^x` of the elements so far along `dim`, without overflow.
+    pub fn logcumsumexp(&self, dim: isize) -> Result<Tensor> {
+        self.check_float("logcumsumexp")?;
+        self.backend().logcumsumexp(self, self.shape().dim("logcumsumexp", dim)?)
+    }
+
     fn scan(&self, op: ScanOp, dim: isize) -> Result<Tensor> {
         let at = self.shape().dim(op.name(), dim)?;
         match self.dtype().is_float() {

@@ -109,6 +109,17 @@ pub fn check_norms(device: &Device) {
                         let pairs =
                             [(y.0, e.0), (y.1, e.1), (y.2, e.2), (d.0, ed.0), (d.1, ed.1), (d.2, ed.2)];
                         compare(report, label, x.numel(), pairs)?;
+                        let label = || format!("rms_norm of {dtype}, {}, {last} dims", view.name);
+                        let (y, e) =
+                            (backend.rms_norm(x, last, w, 1e-5)?, composed::rms_norm(x, last, w, 1e-5)?);
+                        let d = backend.rms_norm_backward(&g, x, &e.1, w, last)?;
+                        let ed = composed::rms_norm_backward(&g, x, &e.1, w, last)?;
+                        compare(
+                            report,
+                            label,
+                            x.numel(),
+                            [(y.0, e.0), (y.1, e.1), (d.0, ed.0), (d.1, ed.1)],
+                        )?;
                     }
                 }
                 if x.rank() < 2 || x.numel() / dims[1].max(1) < 2 {
@@ -119,6 +130,15 @@ pub fn check_norms(device: &Device) {
                 let (stats, e) = (backend.batch_norm_stats(x)?, composed::batch_norm_stats(x)?);
                 let (mean, rstd) = (e.0.clone(), e.1.add_scalar(1e-2)?.rsqrt()?);
                 compare(report, label, x.numel(), [(stats.0, e.0), (stats.1, e.1)])?;
+                for (w, b) in [(Some(&w), Some(&b)), (None, None)] {
+                    let label = || format!("group_norm of {dtype}, {}", view.name);
+                    let (y, e) =
+                        (backend.group_norm(x, 1, w, b, 1e-2)?, composed::group_norm(x, 1, w, b, 1e-2)?);
+                    let d = backend.group_norm_backward(&g, x, &e.1, &e.2, w)?;
+                    let ed = composed::group_norm_backward(&g, x, &e.1, &e.2, w)?;
+                    let pairs = [(y.0, e.0), (y.1, e.1), (y.2, e.2), (d.0, ed.0), (d.1, ed.1), (d.2, ed.2)];
+                    compare(report, label, x.numel(), pairs)?;
+                }
                 for (w, b) in [(Some(&w), Some(&b)), (None, None)] {
                     let y = backend.batch_norm_training(x, w, b, 1e-2)?;
                     let e = composed::batch_norm_training(x, w, b, 1e-2)?;

@@ -24,6 +24,8 @@ pub(super) fn lookup(name: &str) -> Option<Op> {
         "var" => |i, a| i.x().var(dims(a), usize::try_from(a.int("correction"))?, a.bool("keepdim"));
         "std" => |i, a| i.x().std(dims(a), usize::try_from(a.int("correction"))?, a.bool("keepdim"));
         "cumsum" => |i, a| i.x().cumsum(dim(a, "dim"));
+        "cumprod" => |i, a| i.x().cumprod(dim(a, "dim"));
+        "logcumsumexp" => |i, a| i.x().logcumsumexp(dim(a, "dim"));
         "softmax" => |i, a| i.x().softmax(dim(a, "dim"));
         "log_softmax" => |i, a| i.x().log_softmax(dim(a, "dim"));
         "matmul" => |i, _a| i.x().matmul(i.get("y"));
@@ -49,6 +51,14 @@ fn pairs(name: &str) -> Option<Op> {
         }),
         "min_dim" => Some(|i, a| {
             let (values, indices) = i.x().min(dim(a, "dim"), a.bool("keepdim"))?;
+            Ok(vec![values, indices.into()])
+        }),
+        "cummax" => Some(|i, a| {
+            let (values, indices) = i.x().cummax(dim(a, "dim"))?;
+            Ok(vec![values, indices.into()])
+        }),
+        "cummin" => Some(|i, a| {
+            let (values, indices) = i.x().cummin(dim(a, "dim"))?;
             Ok(vec![values, indices.into()])
         }),
         _ => None,

@@ -28,7 +28,10 @@ dispatch! {
 ///
 /// With `z = (x - mean) · rstd` and `h = g · w`: `dx = rstd · (h - mean(h) - z · mean(h · z))`, and `dw += g · z`, `db += g`,
 /// one row after the other.
+///
+/// Unless `centred`, the mean is a constant: `mean(h)` is left out.
 pub(super) struct RowsBackward<'a, A> {
+    pub centred: bool,
     pub g: &'a [A],
     pub x: &'a [A],
     pub mean: &'a [A],
@@ -44,11 +47,11 @@ impl<A: WideFloat> VectorLoop<A> for RowsBackward<'_, A> {
 
     #[inline(always)]
     fn run<V: Vector<Element = A>>(self) {
-        let RowsBackward { g, x, mean, rstd, w, dx, dw, db } = self;
+        let RowsBackward { centred, g, x, mean, rstd, w, dx, dw, db } = self;
         let n = w.len();
         let rows = [g, x].map(|x| x.split_at(n));
         let [(g, g1), (x, x1)] = rows;
-        let s = RowStats::<V>::new(g, x, mean[0], rstd[0], w);
+        let s = RowStats::<V>::new(centred, [g, x, w], mean[0], rstd[0]);
         if mean.len() == 1 {
             return update_all::<V, 3, 3>(
                 [dx, dw, db],
@@ -60,7 +63,7 @@ impl<A: WideFloat> VectorLoop<A> for RowsBackward<'_, A> {
                 },
             );
         }
-        let t = RowStats::<V>::new(g1, x1, mean[1], rstd[1], w);
+        let t = RowStats::<V>::new(centred, [g1, x1, w], mean[1], rstd[1]);
         let (dx, dx1) = dx.split_at_mut(n);
         update_all::<V, 4, 5>(
             [dx, dx1, dw, db],
@@ -86,7 +89,7 @@ struct RowStats<V> {
 
 impl<V: Vector> RowStats<V> {
     #[inline(always)]
-    fn new(g: &[V::Element], x: &[V::Element], mean: V::Element, rstd: V::Element, w: &[V::Element]) -> Self {
+    fn new(centred: bool, [g, x, w]: [&[V::Element]; 3], mean: V::Element, rstd: V::Element) -> Self {
         let (zero, count, middle) = (V::Element::zero(), V::Element::splat(w.len() as f64), V::all(mean));
         let [h, hd] = sums::<V, 3, 2>(
             [w, g, x],
@@ -97,7 +100,8 @@ impl<V: Vector> RowStats<V> {
                 [h, h * (x - middle)]
             },
         );
-        let [mean, rstd, h, hz] = [mean, rstd, h / count, hd * rstd / count].map(V::all);
+        let h = if centred { h / count } else { zero };
+        let [mean, rstd, h, hz] = [mean, rstd, h, hd * rstd / count].map(V::all);
         RowStats { mean, rstd, h, hz }
     }
 

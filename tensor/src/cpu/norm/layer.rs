@@ -1,4 +1,4 @@
-//! Layer normalisation: rows of the last dims.
+//! Layer normalisation, and that by the root mean square: rows of the last dims.
 
 use super::kernels::RowsBackward;
 use super::{Moments, kernels, parameter, tensor_of};
@@ -31,6 +31,32 @@ pub(crate) fn layer_norm(
     if x.numel() == 0 {
         return composed::layer_norm(x, dims, weight, bias, eps);
     }
+    normalised(x, dims, weight, bias, eps, true)
+}
+
+/// `(y, rstd)` over the last `dims` dims.
+pub(crate) fn rms_norm(
+    x: &Tensor,
+    dims: usize,
+    weight: Option<&Tensor>,
+    eps: f64,
+) -> Result<(Tensor, Tensor)> {
+    if x.numel() == 0 {
+        return composed::rms_norm(x, dims, weight, eps);
+    }
+    let (y, _, rstd) = normalised(x, dims, weight, None, eps, false)?;
+    Ok((y, rstd))
+}
+
+/// `(y, mean, rstd)`; unless `centred`, the mean is taken for 0.
+fn normalised(
+    x: &Tensor,
+    dims: usize,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    eps: f64,
+    centred: bool,
+) -> Result<(Tensor, Tensor, Tensor)> {
     let x = contiguous(x)?;
     let n: usize = x.dims()[x.rank() - dims..].iter().product();
     let (rows, stats, isa) = (x.numel() / n, stat_shape(x.shape(), dims), isa());
@@ -47,8 +73,11 @@ pub(crate) fn layer_norm(
                 for row in task * per_task..rows.min((task + 1) * per_task) {
                     let x = input.view(&x[row * n..(row + 1) * n]);
                     let moments = Moments::of(isa, x);
-                    let mean = A::from_f64(moments.mean);
-                    let rstd = A::from_f64((moments.variance() + eps).sqrt().recip());
+                    let (mean, square) = match centred {
+                        true => (moments.mean, moments.variance()),
+                        false => (0.0, moments.variance() + moments.mean * moments.mean),
+                    };
+                    let (mean, rstd) = (A::from_f64(mean), A::from_f64((square + eps).sqrt().recip()));
                     // SAFETY: each row belongs to one task.
                     let (y, m, r) = unsafe {
                         (y.slice(row * n..(row + 1) * n), means.slice(row..row + 1), rstds.slice(row..row + 1))
@@ -75,6 +104,34 @@ pub(crate) fn layer_norm_backward(
     if x.numel() == 0 {
         return composed::layer_norm_backward(grad, x, mean, rstd, weight, dims);
     }
+    backward(grad, x, Some(mean), rstd, weight, dims)
+}
+
+/// Gradients in `x` and `weight`.
+pub(crate) fn rms_norm_backward(
+    grad: &Tensor,
+    x: &Tensor,
+    rstd: &Tensor,
+    weight: Option<&Tensor>,
+    dims: usize,
+) -> Result<(Tensor, Tensor)> {
+    if x.numel() == 0 {
+        return composed::rms_norm_backward(grad, x, rstd, weight, dims);
+    }
+    let (dx, dw, _) = backward(grad, x, None, rstd, weight, dims)?;
+    Ok((dx, dw))
+}
+
+/// Gradients in `x`, `weight` and `bias`; without a mean, it is 0 and does not depend on `x`.
+fn backward(
+    grad: &Tensor,
+    x: &Tensor,
+    mean: Option<&Tensor>,
+    rstd: &Tensor,
+    weight: Option<&Tensor>,
+    dims: usize,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let centred = mean.is_some();
     let (grad, x) = (contiguous(grad)?, contiguous(x)?);
     let affine = Shape::from(&x.dims()[x.rank() - dims..]);
     let n = affine.numel();
@@ -83,7 +140,7 @@ pub(crate) fn layer_norm_backward(
     match_float!("layer_norm", x.dtype(), T => {
         type A = <T as Wide>::Acc;
         let w = parameter::<A>(weight, n, 1.0)?;
-        let (means, rstds) = (parameter::<A>(Some(mean), rows, 0.0)?, parameter::<A>(Some(rstd), rows, 1.0)?);
+        let (means, rstds) = (parameter::<A>(mean, rows, 0.0)?, parameter::<A>(Some(rstd), rows, 1.0)?);
         // [blocks, n] of each: memory of the allocator, as it is larger than what the system hands out without faults.
         let room = || filled_shape::<A>([blocks, n].into(), |_| Ok(()));
         let (mut dw, mut db) = (room()?, room()?);
@@ -107,7 +164,7 @@ pub(crate) fn layer_norm_backward(
                     let (mean, rstd) = (&means[these.clone()], &rstds[these]);
                     // SAFETY: each row belongs to one block.
                     wide_dx.write(unsafe { dx.slice(at) }, |dx| {
-                        A::vectorised(isa, RowsBackward { g, x, mean, rstd, w: &w, dx, dw, db });
+                        A::vectorised(isa, RowsBackward { centred, g, x, mean, rstd, w: &w, dx, dw, db });
                     });
                 }
             });

@@ -1,16 +1,18 @@
-//! Layer and batch normalisation, forward and backward, each in one or two passes over memory.
+//! Layer, root-mean-square, group and batch normalisation, forward and backward, each in one or two passes over memory.
 //!
 //! Moments are those of [`Moments`]: a large mean costs no digits of the variance. Leaves and blocks of rows follow from the shape
 //! alone.
 
 mod batch;
+mod group;
 mod kernels;
 mod layer;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use batch::{batch_norm_apply, batch_norm_backward, batch_norm_stats, batch_norm_training};
-pub(crate) use layer::{layer_norm, layer_norm_backward};
+pub(crate) use group::{group_norm, group_norm_backward};
+pub(crate) use layer::{layer_norm, layer_norm_backward, rms_norm, rms_norm_backward};
 
 use crate::cpu::reduce::{Moments, contiguous};
 use crate::cpu::storage::{elements, filled_shape};

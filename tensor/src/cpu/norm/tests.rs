@@ -57,6 +57,48 @@ fn fused_layer_norm_equals_the_composed_one() -> Result<()> {
                     let (dx, dw, db) = layer_norm_backward(&g, &x, &mean, &rstd, w, dims)?;
                     Ok(vec![dx, dw, db])
                 })?;
+                let (y, rstd) = composed::rms_norm(&x, dims, w, 1e-5)?;
+                same(&label, tolerance(dtype), &[y, rstd.clone()], || {
+                    let (y, rstd) = rms_norm(&x, dims, w, 1e-5)?;
+                    Ok(vec![y, rstd])
+                })?;
+                let (dx, dw) = composed::rms_norm_backward(&g, &x, &rstd, w, dims)?;
+                same(&label, tolerance(dtype), &[dx, dw], || {
+                    let (dx, dw) = rms_norm_backward(&g, &x, &rstd, w, dims)?;
+                    Ok(vec![dx, dw])
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn fused_group_norm_equals_the_composed_one() -> Result<()> {
+    for (shape, groups) in [
+        (vec![3, 4, 5, 7], 2),
+        (vec![2, 6, 70, 61], 6),
+        (vec![2, 6, 17], 1),
+        (vec![3, 4], 2),
+        (vec![1, 3, 2, 2], 3),
+        (vec![0, 2, 5, 5], 2),
+    ] {
+        for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
+            let (x, g) = (normal(1, &shape)?.to_dtype(dtype)?, normal(2, &shape)?.to_dtype(dtype)?);
+            let c = &shape[1..2];
+            let (w, b) = (normal(3, c)?.to_dtype(dtype)?, normal(4, c)?.to_dtype(dtype)?);
+            for (w, b) in [(Some(&w), Some(&b)), (None, Some(&b)), (None, None)] {
+                let label = format!("{shape:?} {groups} {dtype}");
+                let (y, mean, rstd) = composed::group_norm(&x, groups, w, b, 1e-5)?;
+                same(&label, tolerance(dtype), &[y, mean.clone(), rstd.clone()], || {
+                    let (y, mean, rstd) = group_norm(&x, groups, w, b, 1e-5)?;
+                    Ok(vec![y, mean, rstd])
+                })?;
+                let (dx, dw, db) = composed::group_norm_backward(&g, &x, &mean, &rstd, w)?;
+                same(&label, 10.0 * tolerance(dtype), &[dx, dw, db], || {
+                    let (dx, dw, db) = group_norm_backward(&g, &x, &mean, &rstd, w)?;
+                    Ok(vec![dx, dw, db])
+                })?;
             }
         }
     }

@@ -18,7 +18,7 @@ mod view;
 pub(crate) use arg::arg_reduce;
 pub(crate) use kernels::Kernel;
 pub(crate) use moments::{Moments, var_mean};
-pub(crate) use scan::scan;
+pub(crate) use scan::{arg_scan, logcumsumexp, scan};
 
 use crate::backend::DimMask;
 use crate::cpu::copy::copy;

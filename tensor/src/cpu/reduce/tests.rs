@@ -1,4 +1,4 @@
-use super::{arg_reduce, naive, reduce, scan, var_mean};
+use super::{arg_reduce, arg_scan, logcumsumexp, naive, reduce, scan, var_mean};
 use crate::cpu::{isa, threads};
 use crate::op::{ArgOp, ReduceOp, ScanOp};
 use crate::{DType, Device, Generator, Layout, MAX_RANK, Result, Tensor};
@@ -237,6 +237,45 @@ fn the_first_of_equals_is_found_in_every_lane() -> Result<()> {
                 }
             }
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn running_extremes_and_logarithms_of_sums_are_those_of_the_definition() -> Result<()> {
+    for (shape, _) in cases() {
+        for dim in (0..shape.len()).filter(|&d| shape[d] <= 700) {
+            for &dtype in DType::ALL {
+                let x = random(&shape, dtype)?;
+                for &op in ArgOp::ALL {
+                    let (y, expected) = (arg_scan(op, &x, dim)?, crate::composed::arg_scan(op, &x, dim)?);
+                    assert_eq!(y.to_vec::<i64>()?, expected.to_vec::<i64>()?, "{shape:?} {dtype}");
+                }
+                if dtype.is_float() {
+                    let y = logcumsumexp(&x, dim)?;
+                    let expected = crate::composed::logcumsumexp(&x.to_dtype(DType::F64)?, dim)?;
+                    let eps = if dtype.size() == 2 { 0.01 } else { 1e-6 };
+                    assert!(y.to_dtype(DType::F64)?.all_close(&expected, eps, eps)?, "{shape:?} {dtype}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn running_results_treat_infinities_and_nan_as_pytorch_does() -> Result<()> {
+    let (inf, nan, device) = (f32::INFINITY, f32::NAN, Device::cpu());
+    let x = Tensor::from_slice(&[1.0, 3.0, nan, 2.0, nan, 5.0], [6], &device)?;
+    for op in ArgOp::ALL {
+        let expected = if *op == ArgOp::ArgMax { [0, 1, 2, 2, 4, 4] } else { [0, 0, 2, 2, 4, 4] };
+        assert_eq!(arg_scan(*op, &x, 0)?.to_vec::<i64>()?, expected);
+    }
+    let x = Tensor::from_slice(&[-inf, -inf, 1.0, inf, -inf, inf, nan, 2.0], [8], &device)?;
+    for y in [logcumsumexp(&x, 0)?, crate::composed::logcumsumexp(&x, 0)?] {
+        let y = y.to_vec::<f32>()?;
+        assert_eq!(y[..6], [-inf, -inf, 1.0, inf, inf, inf]);
+        assert!(y[6].is_nan() && y[7].is_nan());
     }
     Ok(())
 }

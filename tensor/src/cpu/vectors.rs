@@ -16,6 +16,7 @@ use crate::cpu::simd::{BELOW_UNIT, exp_below};
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::simd::{avx2::F32x8, avx512::F32x16};
 use crate::cpu::wide::WideFloat;
+use crate::Scalar;
 use crate::op::Real;
 
 /// Partial sums that a run of elements is spread over.
@@ -233,11 +234,23 @@ fn total<V: Vector>(
     parts: &[V; LANES],
     combine: impl Fn(V::Element, V::Element) -> V::Element,
 ) -> V::Element {
+    halved(lanes(parts), combine)
+}
+
+/// The lanes of the partial results.
+#[inline(always)]
+fn lanes<V: Vector>(parts: &[V; LANES]) -> [V::Element; LANES] {
     let mut lanes = [V::Element::zero(); LANES];
     for part in 0..LANES / V::WIDTH {
         // SAFETY: `part · WIDTH + WIDTH <= LANES`.
         unsafe { parts[part].write(lanes.as_mut_ptr().add(part * V::WIDTH)) };
     }
+    lanes
+}
+
+/// All lanes combined, in halves.
+#[inline(always)]
+fn halved<A: Copy>(mut lanes: [A; LANES], combine: impl Fn(A, A) -> A) -> A {
     let mut half = LANES / 2;
     while half > 0 {
         for i in 0..half {
@@ -331,6 +344,47 @@ pub(crate) fn sums<V: Vector, const N: usize, const M: usize>(
     pad: [V::Element; N],
     f: impl Fn([V; N]) -> [V; M],
 ) -> [V::Element; M] {
+    partial_sums(x, pad, f).map(
+        #[inline(always)]
+        |parts| {
+            total(
+                &parts,
+                #[inline(always)]
+                |a, b| a + b,
+            )
+        },
+    )
+}
+
+/// As [`sums`], with the 32 partial sums of each added up in doubles.
+#[inline(always)]
+pub(crate) fn sums_in_doubles<V: Vector, const N: usize, const M: usize>(
+    x: [&[V::Element]; N],
+    pad: [V::Element; N],
+    f: impl Fn([V; N]) -> [V; M],
+) -> [f64; M] {
+    partial_sums(x, pad, f).map(
+        #[inline(always)]
+        |parts| {
+            halved(
+                lanes(&parts).map(
+                    #[inline(always)]
+                    |lane| lane.to_f64(),
+                ),
+                #[inline(always)]
+                |a, b| a + b,
+            )
+        },
+    )
+}
+
+/// The partial sums of [`sums`].
+#[inline(always)]
+fn partial_sums<V: Vector, const N: usize, const M: usize>(
+    x: [&[V::Element]; N],
+    pad: [V::Element; N],
+    f: impl Fn([V; N]) -> [V; M],
+) -> [[V; LANES]; M] {
     let mut parts = [[V::zero(); LANES]; M];
     for_each::<V, N>(
         x,
@@ -343,16 +397,7 @@ pub(crate) fn sums<V: Vector, const N: usize, const M: usize>(
             }
         },
     );
-    std::array::from_fn(
-        #[inline(always)]
-        |k| {
-            total(
-                &parts[k],
-                #[inline(always)]
-                |a, b| a + b,
-            )
-        },
-    )
+    parts
 }
 
 /// As [`map`], and the sum of what it writes; `f` of the `pad`s is 0.

@@ -1,6 +1,6 @@
 //! The loops of normalisation over one row or one stretch of a channel.
 
-use crate::cpu::vectors::{Vector, VectorLoop, sums, update_all};
+use crate::cpu::vectors::{Vector, VectorLoop, sums, sums_in_doubles, update_all};
 use crate::cpu::wide::{WideFloat, dispatch};
 use crate::op::Real;
 
@@ -118,8 +118,8 @@ impl<V: Vector> RowStats<V> {
     }
 }
 
-/// `(Σ g, Σ g · z)` with `z = (x - mean) · rstd`: of runs of [`RUN`] elements, and their sum in doubles, as these sums often
-/// cancel.
+/// `(Σ g, Σ g · z)` with `z = (x - mean) · rstd`: each lane of a run of [`RUN`] elements by itself, and their sum in doubles, as
+/// these sums often cancel.
 pub(super) struct ChannelSums<'a, A> {
     pub g: &'a [A],
     pub x: &'a [A],
@@ -138,13 +138,13 @@ impl<A: WideFloat> VectorLoop<A> for ChannelSums<'_, A> {
         let (zero, mean) = (A::zero(), V::all(self.mean));
         let mut total = [0.0; 2];
         for (g, x) in self.g.chunks(RUN).zip(self.x.chunks(RUN)) {
-            let sums = sums::<V, 2, 2>(
+            let sums = sums_in_doubles::<V, 2, 2>(
                 [g, x],
                 [zero, self.mean],
                 #[inline(always)]
                 |[g, x]| [g, g * (x - mean)],
             );
-            total = [total[0] + sums[0].to_f64(), total[1] + sums[1].to_f64()];
+            total = [total[0] + sums[0], total[1] + sums[1]];
         }
         [total[0], total[1] * self.rstd.to_f64()]
     }

@@ -7,6 +7,7 @@
 //! Every closure in these loops is `inline(always)`: one that the compiler left as a function of its own would lack the level's
 //! instructions, and each operation of a vector would become a call (measured in softmax: 50 times slower).
 
+use crate::Scalar;
 use crate::cpu::isa::Isa;
 use crate::cpu::simd::lanes::Lanes;
 #[cfg(target_arch = "aarch64")]
@@ -16,7 +17,6 @@ use crate::cpu::simd::{BELOW_UNIT, exp_below};
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::simd::{avx2::F32x8, avx512::F32x16};
 use crate::cpu::wide::WideFloat;
-use crate::Scalar;
 use crate::op::Real;
 
 /// Partial sums that a run of elements is spread over.

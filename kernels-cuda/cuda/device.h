@@ -12,6 +12,7 @@
 //   Vec<T, N>           N elements that are loaded and stored at once, aligned to their size
 //
 //   block_sync()  block_sync(id, threads)  warp_sync()  grid_sync()
+//   release_add(at, i, v)  wait_for(at, i, v)    a counter of blocks that are resident together: what they wrote is there
 //   shuffle(v, lane)  shuffle_down(v, by)  shuffle_xor(v, mask)  warp_ballot(p)      by all lanes of a warp
 //   copy_async16(shared, i, global, j, bytes)  copy_async_commit()  copy_async_wait<N>()
 //   ldmatrix_x4(shared, i)  ldmatrix_x4_trans(shared, i)  mma_16816(d, a, b)    fragments as in the PTX manual

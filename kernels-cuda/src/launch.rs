@@ -5,6 +5,7 @@
 
 use crate::CudaError;
 use crate::backend::gemm::product::{Gathered, Output, Product, Strided};
+use crate::backend::rnn::Sequence;
 use crate::backend::walk::{Divisor, Walk};
 use crate::backend::windows::Windows;
 use crate::gpu::Gpu;
@@ -23,6 +24,8 @@ unsafe impl<const N: usize> Parameter for Walk<N> {}
 unsafe impl Parameter for Divisor {}
 // SAFETY: `Groups` of cuda/index.cu has these members in this order: numbers of 64 bits all.
 unsafe impl Parameter for Groups {}
+// SAFETY: `Sequence` of cuda/rnn/share.h has these members in this order: numbers of 32 bits all.
+unsafe impl Parameter for Sequence {}
 // SAFETY: `Numbers` of cuda/graph.cu has this member.
 unsafe impl Parameter for Numbers {}
 // SAFETY: `Windows` of cuda/windows.h has these members in this order: numbers of 32 bits all.
@@ -257,6 +260,16 @@ launchers! {
     /// `rnn_forward_KIND_T` of cuda/rnn.cu.
     rnn_forward(
         rows: u32, hidden: u32, keeps: u32, h: Pointer, c: Pointer, kept: Pointer, a: Pointer, b: Pointer, h_before: Pointer,
+    );
+    /// `rnn_sequence_KIND_T` of cuda/rnn_sequence.cu.
+    rnn_sequence(
+        sequence: Sequence, output: Pointer, c: Pointer, kept: Pointer, projected: Pointer, weight: Pointer, bias: Pointer,
+        state: Pointer, counters: Pointer,
+    );
+    /// `rnn_sequence_backward_KIND_T` of cuda/rnn_sequence_backward.cu.
+    rnn_sequence_backward(
+        sequence: Sequence, da: Pointer, db: Pointer, dh: Pointer, dc: Pointer, kept: Pointer, output: Pointer, h0: Pointer,
+        c0: Pointer, grad: Pointer, weight: Pointer, grads: Pointer, counters: Pointer,
     );
     /// `rnn_backward_KIND_T` of cuda/rnn.cu.
     rnn_backward(

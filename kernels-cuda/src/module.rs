@@ -14,6 +14,12 @@ unsafe extern "C" {
     fn cuModuleUnload(module: *mut c_void) -> u32;
     fn cuModuleGetFunction(function: *mut *mut c_void, module: *mut c_void, name: *const c_char) -> u32;
     fn cuFuncSetAttribute(function: *mut c_void, attribute: i32, value: i32) -> u32;
+    fn cuOccupancyMaxActiveBlocksPerMultiprocessor(
+        blocks: *mut i32,
+        function: *mut c_void,
+        threads: i32,
+        shared: usize,
+    ) -> u32;
     fn cuLaunchKernel(
         function: *mut c_void,
         grid_x: u32,
@@ -43,6 +49,9 @@ unsafe extern "C" {
 
 /// `CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES`.
 const MAX_DYNAMIC_SHARED: i32 = 8;
+
+/// `CUDA_ERROR_INVALID_VALUE`.
+const INVALID_VALUE: u32 = 1;
 
 /// What a kernel may have of shared memory without asking.
 const SHARED_UNASKED: u32 = 48 << 10;
@@ -174,6 +183,39 @@ impl<'a, T: Parameter> From<&'a T> for Argument<'a> {
 }
 
 impl Kernel {
+    /// How many blocks of such a launch a multiprocessor holds at once: a cooperative launch has at most so many for each. 0 if one alone is
+    /// too large.
+    ///
+    /// # Errors
+    ///
+    /// What the driver answered.
+    pub fn resident(&self, launch: Launch) -> Result<usize, CudaError> {
+        self.module.0.context.make_current()?;
+        match self.allow_shared(launch.shared) {
+            Err(CudaError::Driver { code: INVALID_VALUE, .. }) => return Ok(0),
+            allowed => allowed?,
+        }
+        let threads = i32::try_from(launch.threads).unwrap_or(i32::MAX);
+        let mut blocks = 0;
+        // SAFETY: the function lives as long as its module, which `self` holds; the number is written.
+        let answer = unsafe {
+            cuOccupancyMaxActiveBlocksPerMultiprocessor(&raw mut blocks, self.raw, threads, launch.shared as usize)
+        };
+        check_code("cuOccupancyMaxActiveBlocksPerMultiprocessor", answer)?;
+        Ok(usize::try_from(blocks).unwrap_or(0))
+    }
+
+    /// Asks for as much dynamic shared memory, if one must ask.
+    fn allow_shared(&self, shared: u32) -> Result<(), CudaError> {
+        if shared <= SHARED_UNASKED {
+            return Ok(());
+        }
+        let bytes = i32::try_from(shared).unwrap_or(i32::MAX);
+        // SAFETY: the function lives as long as its module, which `self` holds.
+        let answer = unsafe { cuFuncSetAttribute(self.raw, MAX_DYNAMIC_SHARED, bytes) };
+        check_code("cuFuncSetAttribute", answer)
+    }
+
     /// Puts the kernel into the queue. The driver copies the arguments before this returns.
     ///
     /// # Safety
@@ -195,13 +237,7 @@ impl Kernel {
         let Launch { grid: [x, y, z], threads, shared, cooperative } = launch;
         let mut pointers: Vec<*mut c_void> = arguments.iter().map(|a| a.0.cast_mut()).collect();
         let (function, stream, pointers) = (self.raw, stream.as_raw().cast(), pointers.as_mut_ptr());
-        if shared > SHARED_UNASKED {
-            let bytes = i32::try_from(shared).unwrap_or(i32::MAX);
-            // SAFETY: the function lives as long as its module, which `self` holds.
-            check_code("cuFuncSetAttribute", unsafe {
-                cuFuncSetAttribute(function, MAX_DYNAMIC_SHARED, bytes)
-            })?;
-        }
+        self.allow_shared(shared)?;
         if cooperative {
             // SAFETY: function and stream live; the caller vouches for the arguments.
             let answer = unsafe {

@@ -244,6 +244,19 @@ inline void block_sync() { emulator::machine().block_barrier(0, emulator::machin
 inline void block_sync(int id, unsigned threads) { emulator::machine().block_barrier(id, threads); }
 inline void grid_sync() { emulator::machine().grid_barrier(); }
 
+// Adds to a counter of the grid's.
+inline void release_add(Global<std::uint32_t> at, std::int64_t i, std::uint32_t value) {
+    emulator::machine().maybe_yield();
+    at[i] = at[i] + value;
+    emulator::machine().wake_all(emulator::machine().watchers);
+}
+
+// Waits until such a counter has reached a number.
+inline void wait_for(Global<std::uint32_t> at, std::int64_t i, std::uint32_t value) {
+    emulator::machine().maybe_yield();
+    while (at[i] < value) emulator::machine().wait_in(emulator::machine().watchers, "wait_for");
+}
+
 namespace emulator {
 
 // The lanes of the calling warp that exist.

@@ -159,6 +159,8 @@ class Machine {
         return blocks[self().block->own.cluster + rank];
     }
 
+    std::vector<unsigned> watchers; // who waits for a counter of the grid's
+
     // Waits in a list, until `wake_all`.
     void wait_in(std::vector<unsigned> &waiting, const char *name) {
         waiting.push_back(current);
@@ -295,6 +297,7 @@ class Machine {
         fibers.clear();
         fibers.resize(count * threads);
         ready.clear();
+        watchers.clear();
         everybody = {};
         clusters.clear();
         under_way.clear();

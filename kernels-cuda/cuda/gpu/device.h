@@ -106,6 +106,21 @@ DEVICE void block_sync(int id, unsigned threads) { asm volatile("bar.sync %0, %1
 DEVICE void warp_sync() { __syncwarp(); }
 DEVICE void grid_sync() { cooperative_groups::this_grid().sync(); }
 
+// Adds to a counter of the grid's, once all that the thread wrote, or saw written by others of its block, can be seen by all.
+DEVICE void release_add(Global<std::uint32_t> at, std::int64_t i, std::uint32_t value) {
+    __threadfence();
+    asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(at.pointer + i), "r"(value) : "memory");
+}
+
+// Waits until such a counter has reached a number: then what was written before it was added to can be seen by this thread, and after a
+// barrier by its block. Only blocks that are resident together may wait for each other.
+DEVICE void wait_for(Global<std::uint32_t> at, std::int64_t i, std::uint32_t value) {
+    std::uint32_t found;
+    do {
+        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(found) : "l"(at.pointer + i) : "memory");
+    } while (found < value);
+}
+
 DEVICE std::uint32_t warp_ballot(bool p) { return __ballot_sync(~0u, p); }
 template <class T> DEVICE T shuffle(T value, unsigned from) { return __shfl_sync(~0u, value, from); }
 template <class T> DEVICE T shuffle_down(T value, unsigned by) { return __shfl_down_sync(~0u, value, by); }

@@ -13,7 +13,7 @@ mod optim;
 mod pool;
 mod random;
 mod reduce;
-mod rnn;
+pub(crate) mod rnn;
 mod softmax;
 mod sort;
 pub(crate) mod storage;

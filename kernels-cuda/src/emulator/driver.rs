@@ -13,6 +13,11 @@ const NOT_FOUND: u32 = 500;
 const ILLEGAL_ADDRESS: u32 = 700;
 const NOT_SUPPORTED: u32 = 801;
 
+const COOPERATIVE_LAUNCH_TOO_LARGE: u32 = 720;
+
+/// Few, so that grids of small tests go round more than once.
+const MULTIPROCESSORS: i32 = 4;
+
 const CONTEXT: *mut c_void = ptr::without_provenance_mut(0x10);
 const MODULE: *mut c_void = ptr::without_provenance_mut(0x30);
 const EVENT: *mut c_void = ptr::without_provenance_mut(0x40);
@@ -77,7 +82,7 @@ functions! {
             1 => 1024,         // threads a block
             8 => 48 << 10,     // shared memory a block
             10 => 32,          // warp
-            16 => 4,           // multiprocessors: few, so that grids of small tests go round more than once
+            16 => MULTIPROCESSORS,
             75 => state().capability.0,
             76 => state().capability.1,
             95 => 1,           // cooperative launches
@@ -241,6 +246,12 @@ functions! {
         // The most dynamic shared memory of a launch.
         if attribute == 8 && (0..=232_448).contains(&value) { SUCCESS } else { INVALID_VALUE }
     }
+    cuOccupancyMaxActiveBlocksPerMultiprocessor(blocks: *mut i32, _function: *const c_void, threads: i32, shared: usize) {
+        let Ok(threads) = u32::try_from(threads) else { return INVALID_VALUE };
+        // SAFETY: the caller's place for the result.
+        unsafe { blocks.write(resident(threads, shared)) };
+        SUCCESS
+    }
     cuTensorMapEncodeTiled(
         map: *mut tensor_map::Fields, element: u32, rank: u32, address: u64, dims: *const u64, strides: *const u64,
         box_dims: *const u32, element_strides: *const u32, interleave: u32, swizzle: u32, promotion: u32, fill: u32
@@ -266,6 +277,10 @@ functions! {
         kernel: *const c_void, gx: u32, gy: u32, gz: u32, bx: u32, by: u32, bz: u32, shared: u32, stream: *mut c_void,
         arguments: *mut *mut c_void
     ) {
+        let most = u64::from(resident(bx, shared as usize).unsigned_abs()) * MULTIPROCESSORS as u64;
+        if u64::from(gx) * u64::from(gy) * u64::from(gz) > most {
+            return COOPERATIVE_LAUNCH_TOO_LARGE;
+        }
         // SAFETY: the caller vouches for the kernel and its arguments.
         unsafe { launch(kernel, [[gx, gy, gz], [bx, by, bz]], shared, true, stream, arguments) }
     }
@@ -311,6 +326,14 @@ functions! {
         }
         SUCCESS
     }
+}
+
+/// How many blocks a multiprocessor holds: as many as have their threads and their dynamic shared memory.
+fn resident(threads: u32, shared: usize) -> i32 {
+    const THREADS: u32 = 2048;
+    const SHARED: usize = 233_472;
+    let by_shared = i32::try_from(SHARED / (shared + 1024)).unwrap_or(i32::MAX);
+    i32::try_from(THREADS / threads.max(32)).unwrap_or(i32::MAX).min(by_shared)
 }
 
 /// Runs or records a grid.

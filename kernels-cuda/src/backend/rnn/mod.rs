@@ -1,14 +1,19 @@
-//! Recurrent layers: the input's product of the whole sequence at once, then for each step one product and one kernel for the gates.
+//! Recurrent layers: the input's product of the whole sequence at once, then all steps in one launch, where that fits the GPU, else for
+//! each step one product and one kernel for the gates.
 //!
 //! Products are those of the layer's dtype, as is the hidden state; the cell state and all running gradients are in the accumulator's.
 //! The backward pass goes through the steps for the gradients of the products alone; those of the weights, biases and inputs are
 //! single products over all steps at the end.
+
+mod sequence;
 
 use tensor::{
     Error, Layout, Result, RnnGrads, RnnInputs, RnnKind, RnnOutputs, RnnSizes, RnnSpec, Shape, Tensor,
 };
 use tensor::{Number, composed};
 
+use self::sequence::Pass;
+pub(crate) use self::sequence::Sequence;
 use super::copy::{copy, full};
 use super::names::short;
 use super::storage::{New, at};
@@ -69,23 +74,35 @@ pub(super) fn rnn(
     let kept = kept.transpose()?;
     let c = inputs.c0.as_ref().map(|c0| copy(gpu, c0, dtype.accumulator())).transpose()?;
     let mut h = inputs.h0.contiguous()?;
-    for time in (0..t).map(|taken| spec.time(taken, t)) {
-        let recurrent = h.linear(&inputs.weight_hh, inputs.bias_hh.as_ref())?.contiguous()?;
-        launch::rnn_forward(
-            gpu,
-            &kernel,
-            launch,
-            n as u32,
-            hidden as u32,
-            u32::from(keeps),
-            step_of(&output, time),
-            c.as_ref().map_or(Pointer::NONE, at),
-            kept.as_ref().map_or(Pointer::NONE, |kept| step_of(kept, time)),
-            step_of(&projected, time),
-            at(&recurrent),
-            at(&h),
-        )?;
-        h = output.select(0, time as isize)?;
+    if let Some(plan) = sequence::plan(gpu, Pass::Forward, (spec.kind, name), dtype, sizes)? {
+        let weight = inputs.weight_hh.contiguous()?;
+        let bias = inputs.bias_hh.as_ref().map(Tensor::contiguous).transpose()?;
+        let options = if keeps { sequence::KEEPS } else { 0 }
+            | if spec.reverse { sequence::REVERSE } else { 0 }
+            | if bias.is_some() { sequence::BIASED } else { 0 };
+        let whole = plan.0.sequence(sizes, options);
+        let (c, kept) = (c.as_ref(), kept.as_ref());
+        sequence::forward(gpu, plan, whole, &output, c, kept, &projected, &weight, bias.as_ref(), &h)?;
+        h = output.select(0, spec.time(t - 1, t) as isize)?;
+    } else {
+        for time in (0..t).map(|taken| spec.time(taken, t)) {
+            let recurrent = h.linear(&inputs.weight_hh, inputs.bias_hh.as_ref())?.contiguous()?;
+            launch::rnn_forward(
+                gpu,
+                &kernel,
+                launch,
+                n as u32,
+                hidden as u32,
+                u32::from(keeps),
+                step_of(&output, time),
+                c.as_ref().map_or(Pointer::NONE, at),
+                kept.as_ref().map_or(Pointer::NONE, |kept| step_of(kept, time)),
+                step_of(&projected, time),
+                at(&recurrent),
+                at(&h),
+            )?;
+            h = output.select(0, time as isize)?;
+        }
     }
     Ok(RnnOutputs {
         h_n: copy(gpu, &h, dtype)?,
@@ -146,7 +163,33 @@ pub(super) fn rnn_backward(
     let da = products()?;
     let db = if spec.kind == RnnKind::Gru { products()? } else { da.clone() };
     let mut product: Option<Tensor> = None;
-    for taken in (0..t).rev() {
+    let planned = sequence::plan(gpu, Pass::Backward, (spec.kind, name), dtype, sizes)?;
+    if let Some((plan, kernel)) = &planned {
+        let options = if spec.reverse { sequence::REVERSE } else { 0 }
+            | if grad_output.is_some() { sequence::GRADED } else { 0 };
+        let weight = inputs.weight_hh.contiguous()?;
+        let (grads, counters) = (plan.exchange(gpu, dtype, None)?, plan.counters(gpu)?);
+        launch::rnn_sequence_backward(
+            gpu,
+            kernel,
+            plan.launch(),
+            plan.sequence(sizes, options),
+            at(&da),
+            at(&db),
+            at(&dh),
+            dc.as_ref().map_or(Pointer::NONE, at),
+            kept.as_ref().map_or(Pointer::NONE, at),
+            at(&output),
+            at(&h0),
+            c0.as_ref().map_or(Pointer::NONE, at),
+            grad_output.as_ref().map_or(Pointer::NONE, at),
+            at(&weight),
+            at(&grads),
+            at(&counters),
+        )?;
+    }
+    let by_steps = if planned.is_some() { 0 } else { t };
+    for taken in (0..by_steps).rev() {
         let time = spec.time(taken, t);
         let before = taken.checked_sub(1).map(|taken| spec.time(taken, t));
         // An LSTM keeps the cell state in its last block.

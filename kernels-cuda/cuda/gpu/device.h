@@ -106,9 +106,9 @@ DEVICE void block_sync(int id, unsigned threads) { asm volatile("bar.sync %0, %1
 DEVICE void warp_sync() { __syncwarp(); }
 DEVICE void grid_sync() { cooperative_groups::this_grid().sync(); }
 
-// Adds to a counter of the grid's, once all that the thread wrote, or saw written by others of its block, can be seen by all.
+// Adds to a counter of the grid's, once all that the thread wrote, or that others of its block wrote before a barrier, can be seen by all:
+// what a release covers includes what was seen by way of the barrier.
 DEVICE void release_add(Global<std::uint32_t> at, std::int64_t i, std::uint32_t value) {
-    __threadfence();
     asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(at.pointer + i), "r"(value) : "memory");
 }
 

@@ -199,7 +199,12 @@ impl Kernel {
         let mut blocks = 0;
         // SAFETY: the function lives as long as its module, which `self` holds; the number is written.
         let answer = unsafe {
-            cuOccupancyMaxActiveBlocksPerMultiprocessor(&raw mut blocks, self.raw, threads, launch.shared as usize)
+            cuOccupancyMaxActiveBlocksPerMultiprocessor(
+                &raw mut blocks,
+                self.raw,
+                threads,
+                launch.shared as usize,
+            )
         };
         check_code("cuOccupancyMaxActiveBlocksPerMultiprocessor", answer)?;
         Ok(usize::try_from(blocks).unwrap_or(0))

@@ -46,10 +46,12 @@ fn run(case: Case, device: &Device) -> Result<Vec<Tensor>> {
     let (grad, grad_h) = (tensor(&[t, n, hidden], 1.0)?, tensor(&[n, hidden], 1.0)?);
     let grad_c = (kind == RnnKind::Lstm).then(|| tensor(&[n, hidden], 1.0)).transpose()?;
     let grad = biased.then_some(&grad);
-    let grads = device.backend().rnn_backward(spec, &inputs, &outputs, grad, Some(&grad_h), grad_c.as_ref())?;
+    let grads =
+        device.backend().rnn_backward(spec, &inputs, &outputs, grad, Some(&grad_h), grad_c.as_ref())?;
     let quiet = device.backend().rnn(spec, &inputs, false)?;
     assert!(quiet.saved.is_empty());
-    let mut all = vec![outputs.output, outputs.h_n, quiet.output, quiet.h_n, grads.x, grads.h0, grads.weight_ih];
+    let mut all =
+        vec![outputs.output, outputs.h_n, quiet.output, quiet.h_n, grads.x, grads.h0, grads.weight_ih];
     all.push(grads.weight_hh);
     all.extend([outputs.c_n, grads.c0, grads.bias_ih, grads.bias_hh].into_iter().flatten());
     Ok(all)
@@ -91,7 +93,9 @@ fn whole_sequences_in_one_launch_are_those_of_the_cpu() {
 fn long_rows_go_in_panels_and_large_batches_in_tiles() {
     on_emulated_gpu(|gpu| {
         // More terms than a panel has, in the backward pass; more rows than the emulated GPU's blocks have tiles for.
-        for (dtype, extents) in [(DType::F32, [4, 2, 2, 70]), (DType::BF16, [4, 1, 1, 130]), (DType::F32, [4, 70, 1, 40])] {
+        for (dtype, extents) in
+            [(DType::F32, [4, 2, 2, 70]), (DType::BF16, [4, 1, 1, 130]), (DType::F32, [4, 70, 1, 40])]
+        {
             compare(Case { kind: RnnKind::Lstm, dtype, extents, reverse: false, biased: true }, gpu).unwrap();
         }
     });
@@ -100,7 +104,9 @@ fn long_rows_go_in_panels_and_large_batches_in_tiles() {
 #[test]
 fn what_does_not_fit_goes_step_by_step() {
     on_emulated_gpu(|gpu| {
-        for (dtype, extents) in [(DType::F64, [5, 3, 4, 6]), (DType::F32, [3, 2, 4, 6]), (DType::BF16, [2, 1, 3, 5])] {
+        for (dtype, extents) in
+            [(DType::F64, [5, 3, 4, 6]), (DType::F32, [3, 2, 4, 6]), (DType::BF16, [2, 1, 3, 5])]
+        {
             compare(Case { kind: RnnKind::Gru, dtype, extents, reverse: true, biased: true }, gpu).unwrap();
         }
         // A GPU that holds no block.

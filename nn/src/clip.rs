@@ -1,8 +1,9 @@
 //! Clipping of gradients, between `backward` and the optimizer's step.
 
-use crate::{Module, Param};
-use autograd::Gradients;
-use tensor::{Error, ErrorKind, Result};
+use crate::Module;
+use crate::grouped::grouped;
+use autograd::{Gradients, Var};
+use tensor::{DType, Device, Error, ErrorKind, Result, Tensor};
 
 /// Scales all gradients of a model by `max_norm / (total + 1e-6)` if that is less than 1, where `total` is the norm of
 /// all their elements together; returns `total`, as it was before. `norm_type` is 2, 1, …, or infinity for the largest
@@ -46,6 +47,9 @@ pub fn clip_grad_norm_finite<M: Module + ?Sized>(
     clip(gradients, model, max_norm, norm_type, true)
 }
 
+/// What messages call it.
+const OP: &str = "clip_grad_norm";
+
 fn clip<M: Module + ?Sized>(
     gradients: &mut Gradients,
     model: &M,
@@ -53,48 +57,89 @@ fn clip<M: Module + ?Sized>(
     norm_type: f64,
     finite: bool,
 ) -> Result<f64> {
-    const OP: &str = "clip_grad_norm";
-    if max_norm.is_nan() || max_norm < 0.0 || norm_type.is_nan() || norm_type <= 0.0 {
-        let message = format!("no gradient has a {norm_type}-norm of at most {max_norm}");
-        return Err(Error::argument(OP, message));
-    }
-    let mut norms: Vec<(String, &Param, f64)> = vec![];
+    check(max_norm, norm_type)?;
+    let mut found: Vec<(String, Var, Tensor)> = vec![];
     for (name, param) in model.params() {
-        if let Some(gradient) = gradients.find(&param.leaf()).filter(|g| g.numel() > 0) {
-            let norm = gradient.value().norm(norm_type, .., false)?.item()?;
-            norms.push((name, param, norm));
+        let leaf = param.leaf();
+        if let Some(gradient) = gradients.find(&leaf).filter(|g| g.numel() > 0) {
+            let gradient = gradient.value().clone();
+            found.push((name, leaf, gradient));
         }
     }
-    let total = total(norms.iter().map(|&(_, _, norm)| norm), norm_type);
+    let total = norm(found.iter().map(|(_, _, gradient)| gradient), norm_type)?;
     if finite && !total.is_finite() {
-        // NaN counts as the largest.
-        let size = |norm: f64| if norm.is_nan() { f64::INFINITY } else { norm };
-        let nan_first = |a: f64, b: f64| size(a).total_cmp(&size(b)).then(a.is_nan().cmp(&b.is_nan()));
-        let worst = norms.iter().max_by(|a, b| nan_first(a.2, b.2));
-        let place = worst.map_or(String::new(), |(name, _, norm)| format!(", {norm} from {name}"));
-        let message = format!("the norm of the gradients is {total}{place}");
-        return Err(ErrorKind::Gradient { op: OP, message }.into());
+        return Err(not_finite(&found, total, norm_type)?);
     }
     let scale = max_norm / (total + 1e-6);
     if scale >= 1.0 {
         return Ok(total);
     }
-    for (_, param, _) in norms {
-        let leaf = param.leaf();
-        if let Some(scaled) = gradients.find(&leaf).map(|g| g.value().mul_scalar(scale)).transpose()? {
-            gradients.set(&leaf, scaled);
-        }
+    for (_, leaf, gradient) in found {
+        gradients.set(&leaf, gradient.mul_scalar(scale)?);
     }
     Ok(total)
 }
 
-/// The norm of several norms. NaN stays.
-fn total(norms: impl Iterator<Item = f64>, p: f64) -> f64 {
-    match p {
-        f64::INFINITY => norms.fold(0.0, |a, b| if b > a || b.is_nan() { b } else { a }),
-        2.0 => norms.map(|n| n * n).sum::<f64>().sqrt(),
-        p => norms.map(|n| n.powf(p)).sum::<f64>().powf(1.0 / p),
+/// Errors on bounds and types of norm that make no sense.
+fn check(max_norm: f64, norm_type: f64) -> Result<()> {
+    if max_norm.is_nan() || max_norm < 0.0 || norm_type.is_nan() || norm_type <= 0.0 {
+        let message = format!("no gradient has a {norm_type}-norm of at most {max_norm}");
+        return Err(Error::argument(OP, message));
     }
+    Ok(())
+}
+
+/// The error that names the gradient with the largest norm.
+fn not_finite(found: &[(String, Var, Tensor)], total: f64, norm_type: f64) -> Result<Error> {
+    let mut norms = vec![];
+    for (name, _, gradient) in found {
+        norms.push((name, norm([gradient].into_iter(), norm_type)?));
+    }
+    // NaN counts as the largest.
+    let size = |norm: f64| if norm.is_nan() { f64::INFINITY } else { norm };
+    let nan_first = |a: f64, b: f64| size(a).total_cmp(&size(b)).then(a.is_nan().cmp(&b.is_nan()));
+    let worst = norms.iter().max_by(|a, b| nan_first(a.1, b.1));
+    let place = worst.map_or(String::new(), |(name, norm)| format!(", {norm} from {name}"));
+    let message = format!("the norm of the gradients is {total}{place}");
+    Ok(ErrorKind::Gradient { op: OP, message }.into())
+}
+
+/// The norm of all elements together. NaN stays.
+fn norm<'a>(gradients: impl Iterator<Item = &'a Tensor>, p: f64) -> Result<f64> {
+    if p == 2.0 {
+        return norm_of_all(gradients)?.item();
+    }
+    let norms = gradients.map(|g| g.norm(p, .., false)?.item()).collect::<Result<Vec<f64>>>()?;
+    Ok(match p {
+        f64::INFINITY => norms.into_iter().fold(0.0, |a, b| if b > a || b.is_nan() { b } else { a }),
+        p => norms.into_iter().map(|n| n.powf(p)).sum::<f64>().powf(1.0 / p),
+    })
+}
+
+/// The 2-norm of all elements together, `[]` of `f64`, on the device of the first.
+fn norm_of_all<'a>(gradients: impl Iterator<Item = &'a Tensor>) -> Result<Tensor> {
+    let mut norms: Vec<Tensor> = vec![];
+    for ((_, device), group) in grouped(gradients.map(|g| ((g.dtype(), g.device().clone()), g))) {
+        let of_group = device.backend().norms(&group)?.to_dtype(DType::F64)?;
+        norms.push(of_group.to_device(norms.first().map_or(&device, Tensor::device))?);
+    }
+    match norms.is_empty() {
+        true => Tensor::zeros((), (DType::F64, &Device::cpu())),
+        false => Tensor::cat(&norms, 0)?.norm(2.0, .., false),
+    }
+}
+
+/// The 2-norm of all elements together, and the factor that [`clip_grad_norm`] multiplies by, or 1: both `[]` of `f64`, on the
+/// device of the first.
+pub(crate) fn by_norm<'a>(
+    gradients: impl Iterator<Item = &'a Tensor>,
+    max_norm: f64,
+) -> Result<(Tensor, Tensor)> {
+    check(max_norm, 2.0)?;
+    let total = norm_of_all(gradients)?;
+    let bound = Tensor::full((), max_norm, (DType::F64, total.device()))?;
+    let factor = bound.div(&total.add_scalar(1e-6)?)?.clamp(None, Some(1.0))?;
+    Ok((total, factor))
 }
 
 /// Clamps every element of the gradients of a model to `[-bound, bound]`.

@@ -18,6 +18,7 @@ pub mod data;
 mod dropout;
 mod embedding;
 mod fusion;
+mod grouped;
 mod init;
 mod linear;
 mod located;

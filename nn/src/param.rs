@@ -78,11 +78,26 @@ impl Param {
     /// # Errors
     /// What `f` returns, or that it left a value of another shape.
     pub fn update(&self, f: impl FnOnce(&mut Tensor) -> Result<()>) -> Result<()> {
-        let mut leaf = self.lock();
-        f(leaf.value_mut())?;
-        match leaf.shape() == self.0.shape {
-            true => Ok(()),
-            false => Err(Error::shapes("parameter", self.0.shape, leaf.shape()).at(self.label())),
+        Param::update_all(std::slice::from_ref(self), |mut values| f(values.remove(0)))
+    }
+
+    /// As [`update`](Self::update), of several distinct parameters together.
+    pub(crate) fn update_all(
+        params: &[Param],
+        f: impl FnOnce(Vec<&mut Tensor>) -> Result<()>,
+    ) -> Result<()> {
+        // Everybody takes several locks in one order, so that nobody waits in a circle.
+        let mut order: Vec<usize> = (0..params.len()).collect();
+        order.sort_by_key(|&i| Arc::as_ptr(&params[i].0));
+        let mut leaves: Vec<_> = order.into_iter().map(|i| (i, params[i].lock())).collect();
+        leaves.sort_by_key(|(i, _)| *i);
+        f(leaves.iter_mut().map(|(_, leaf)| leaf.value_mut()).collect())?;
+        match leaves.iter().find(|(i, leaf)| leaf.shape() != params[*i].0.shape) {
+            None => Ok(()),
+            Some((i, leaf)) => {
+                let (shape, label) = (params[*i].0.shape, params[*i].label());
+                Err(Error::shapes("parameter", shape, leaf.shape()).at(label))
+            }
         }
     }
 

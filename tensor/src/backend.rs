@@ -56,7 +56,7 @@ pub enum Distribution {
     },
 }
 
-/// Hyperparameters of one fused SGD step, PyTorch's names.
+/// Hyperparameters of an SGD step, PyTorch's names.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SgdStep {
     /// Learning rate.
@@ -71,11 +71,22 @@ pub struct SgdStep {
     pub nesterov: bool,
     /// Whether this is the first step, which starts the momentum at the gradient itself.
     pub first: bool,
-    /// Factor on the gradient: global-norm clipping.
+    /// Factor on the gradient: -1 goes up instead of down.
     pub grad_scale: f64,
 }
 
-/// Hyperparameters of one fused Adam or AdamW step, PyTorch's names.
+/// A parameter in an SGD step.
+#[derive(Debug)]
+pub struct SgdUpdate<'a> {
+    /// The parameter, which changes.
+    pub param: &'a mut Tensor,
+    /// Its gradient, of the same shape.
+    pub grad: &'a Tensor,
+    /// Its momentum, of the same shape and dtype, which changes; absent without momentum.
+    pub momentum: Option<&'a mut Tensor>,
+}
+
+/// Hyperparameters of an Adam or AdamW step, PyTorch's names.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamStep {
     /// Learning rate.
@@ -92,8 +103,21 @@ pub struct AdamStep {
     pub decoupled: bool,
     /// Number of this step, from 1.
     pub step: u64,
-    /// Factor on the gradient: global-norm clipping.
+    /// Factor on the gradient: -1 goes up instead of down.
     pub grad_scale: f64,
+}
+
+/// A parameter in an Adam or AdamW step; its means have its shape and dtype.
+#[derive(Debug)]
+pub struct AdamUpdate<'a> {
+    /// The parameter, which changes.
+    pub param: &'a mut Tensor,
+    /// Its gradient, of the same shape.
+    pub grad: &'a Tensor,
+    /// The mean of gradients, which changes.
+    pub mean: &'a mut Tensor,
+    /// The mean of squared gradients, which changes.
+    pub square: &'a mut Tensor,
 }
 
 /// How the losses of single elements become one.
@@ -539,28 +563,22 @@ pub trait Backend: Send + Sync + 'static {
         composed::rnn_backward(spec, inputs, outputs, grad_output, grad_h_n, grad_c_n)
     }
 
-    /// One SGD step, in place where nobody else holds the tensors: changes the parameter and its momentum (absent
-    /// without momentum). After an error they are as they were.
-    fn sgd_step(
-        &self,
-        step: &SgdStep,
-        param: &mut Tensor,
-        grad: &Tensor,
-        momentum: Option<&mut Tensor>,
-    ) -> Result<()> {
-        composed::sgd_step(step, param, grad, momentum)
+    /// The 2-norm of each of at least one tensors of one dtype, of floats: `[n]`, in the accumulator's dtype.
+    fn norms(&self, tensors: &[&Tensor]) -> Result<Tensor> {
+        composed::norms(tensors)
     }
 
-    /// One Adam step, in place where nobody else holds the tensors: changes the parameter, the mean of gradients and the
-    /// mean of squared gradients. After an error they are as they were.
-    fn adam_step(
-        &self,
-        step: &AdamStep,
-        param: &mut Tensor,
-        grad: &Tensor,
-        mean: &mut Tensor,
-        square: &mut Tensor,
-    ) -> Result<()> {
-        composed::adam_step(step, param, grad, mean, square)
+    /// An SGD step of all of `updates`, whose parameters are of one dtype, in place where nobody else holds the tensors.
+    /// After an error all of them are as they were.
+    ///
+    /// Gradients are converted to the dtype of the parameters and multiplied by `clip` first, if there is one: no dims, of the
+    /// accumulator's dtype and on this device, so that a factor computed there needs no way through the host.
+    fn sgd_step(&self, step: &SgdStep, clip: Option<&Tensor>, updates: &mut [SgdUpdate]) -> Result<()> {
+        composed::sgd_step(step, clip, updates)
+    }
+
+    /// An Adam or AdamW step of all of `updates`; everything else is as for [`sgd_step`](Self::sgd_step).
+    fn adam_step(&self, step: &AdamStep, clip: Option<&Tensor>, updates: &mut [AdamUpdate]) -> Result<()> {
+        composed::adam_step(step, clip, updates)
     }
 }

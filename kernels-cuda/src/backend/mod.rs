@@ -20,7 +20,7 @@ pub(crate) mod storage;
 pub(crate) mod walk;
 pub(crate) mod windows;
 
-use tensor::backend::{AdamStep, DimMask, ScatterMode, SgdStep};
+use tensor::backend::{AdamStep, AdamUpdate, DimMask, ScatterMode, SgdStep, SgdUpdate};
 use tensor::op::{ArgOp, BinaryOp, CompareOp, PredicateOp, ReduceOp, ScanOp, UnaryOp};
 use tensor::{
     Backend, Conv, CrossEntropy, DType, Device, Distribution, Layout, MemoryStats, Number, Pool, Result,
@@ -271,24 +271,11 @@ impl Backend for Cuda {
             false => composed::batch_norm_backward(grad, x, mean, rstd, weight, training),
         }
     }
-    fn sgd_step(
-        &self,
-        step: &SgdStep,
-        param: &mut Tensor,
-        grad: &Tensor,
-        momentum: Option<&mut Tensor>,
-    ) -> Result<()> {
-        optim::sgd_step(self.0, step, param, grad, momentum)
+    fn sgd_step(&self, step: &SgdStep, clip: Option<&Tensor>, updates: &mut [SgdUpdate]) -> Result<()> {
+        optim::sgd_step(self.0, step, clip, updates)
     }
-    fn adam_step(
-        &self,
-        step: &AdamStep,
-        param: &mut Tensor,
-        grad: &Tensor,
-        mean: &mut Tensor,
-        square: &mut Tensor,
-    ) -> Result<()> {
-        optim::adam_step(self.0, step, param, grad, mean, square)
+    fn adam_step(&self, step: &AdamStep, clip: Option<&Tensor>, updates: &mut [AdamUpdate]) -> Result<()> {
+        optim::adam_step(self.0, step, clip, updates)
     }
     fn rnn(&self, spec: RnnSpec, inputs: &RnnInputs, training: bool) -> Result<RnnOutputs> {
         rnn::rnn(self.0, spec, inputs, training)

@@ -1,6 +1,6 @@
 //! Optimizer steps, in place where nobody else sees the state.
 
-use tensor::backend::{AdamStep, SgdStep};
+use tensor::backend::{AdamStep, AdamUpdate, SgdStep, SgdUpdate};
 use tensor::{DType, Result, Tensor, composed};
 
 use super::copy::copy;
@@ -27,18 +27,32 @@ fn is_wide(param: &Tensor) -> bool {
     matches!(param.dtype(), DType::F32 | DType::F64)
 }
 
+/// The gradient in the dtype of its parameter, times `clip`.
+fn prepared(grad: &Tensor, param: &Tensor, clip: Option<&Tensor>) -> Result<Tensor> {
+    let grad = grad.to_dtype(param.dtype())?;
+    match clip {
+        Some(clip) => grad.mul(&clip.to_dtype(grad.dtype())?)?.contiguous(),
+        None => grad.contiguous(),
+    }
+}
+
 pub(super) fn sgd_step(
     gpu: &'static Gpu,
     step: &SgdStep,
-    param: &mut Tensor,
-    grad: &Tensor,
-    momentum: Option<&mut Tensor>,
+    clip: Option<&Tensor>,
+    updates: &mut [SgdUpdate],
 ) -> Result<()> {
-    if !is_wide(param) {
+    if updates.iter().any(|u| !is_wide(u.param)) {
         gpu.not_captured("a step of an optimizer for parameters of 16 bits")?;
-        return composed::sgd_step(step, param, grad, momentum);
+        return composed::sgd_step(step, clip, updates);
     }
-    let grad = grad.to_dtype(param.dtype())?.contiguous()?;
+    updates.iter_mut().try_for_each(|update| sgd(gpu, step, clip, update))
+}
+
+fn sgd(gpu: &'static Gpu, step: &SgdStep, clip: Option<&Tensor>, update: &mut SgdUpdate) -> Result<()> {
+    let SgdUpdate { param, grad, momentum } = update;
+    let (param, momentum) = (&mut **param, momentum.as_deref_mut());
+    let grad = prepared(grad, param, clip)?;
     let name = short(param.dtype());
     let SgdStep { lr, weight_decay, grad_scale, .. } = *step;
     // All memory is there before anything changes.
@@ -86,16 +100,20 @@ pub(super) fn sgd_step(
 pub(super) fn adam_step(
     gpu: &'static Gpu,
     step: &AdamStep,
-    param: &mut Tensor,
-    grad: &Tensor,
-    mean: &mut Tensor,
-    square: &mut Tensor,
+    clip: Option<&Tensor>,
+    updates: &mut [AdamUpdate],
 ) -> Result<()> {
-    if !is_wide(param) {
+    if updates.iter().any(|u| !is_wide(u.param)) {
         gpu.not_captured("a step of an optimizer for parameters of 16 bits")?;
-        return composed::adam_step(step, param, grad, mean, square);
+        return composed::adam_step(step, clip, updates);
     }
-    let grad = grad.to_dtype(param.dtype())?.contiguous()?;
+    updates.iter_mut().try_for_each(|update| adam(gpu, step, clip, update))
+}
+
+fn adam(gpu: &'static Gpu, step: &AdamStep, clip: Option<&Tensor>, update: &mut AdamUpdate) -> Result<()> {
+    let AdamUpdate { param, grad, mean, square } = update;
+    let (param, mean, square) = (&mut **param, &mut **mean, &mut **square);
+    let grad = prepared(grad, param, clip)?;
     let kernel = format!("adam_{}", short(param.dtype()));
     // All memory is there before anything changes.
     let new = [own(gpu, param)?, own(gpu, mean)?, own(gpu, square)?];

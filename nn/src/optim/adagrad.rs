@@ -1,6 +1,7 @@
 //! AdaGrad.
 
-use super::{Optim, Rule, check, decayed};
+use super::rule::{check, decayed, each};
+use super::{Optim, Rule, Update};
 use tensor::{Result, Tensor};
 
 /// AdaGrad (Duchi, Hazan & Singer, 2011): steps along the gradient over the root of the sum of its squares.
@@ -52,19 +53,14 @@ impl Rule for AdaGradConfig {
         vec![("sum", self.initial_accumulator_value)]
     }
 
-    fn update(
-        &self,
-        lr: f64,
-        step: u64,
-        param: &mut Tensor,
-        grad: &Tensor,
-        state: &mut [Tensor],
-    ) -> Result<()> {
+    fn update(&self, lr: f64, step: u64, clip: Option<&Tensor>, updates: &mut [Update]) -> Result<()> {
         let lr = lr / (1.0 + (step - 1) as f64 * self.lr_decay);
-        let g = decayed(grad, self.weight_decay, param)?;
-        state[0] = state[0].add(&g.square()?)?;
-        let direction = g.div(&state[0].sqrt()?.add_scalar(self.eps)?)?;
-        *param = param.sub(&direction.mul_scalar(lr)?)?;
-        Ok(())
+        each(clip, updates, |param, grad, state| {
+            let g = decayed(grad, self.weight_decay, param)?;
+            state[0] = state[0].add(&g.square()?)?;
+            let direction = g.div(&state[0].sqrt()?.add_scalar(self.eps)?)?;
+            *param = param.sub(&direction.mul_scalar(lr)?)?;
+            Ok(())
+        })
     }
 }

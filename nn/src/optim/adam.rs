@@ -1,7 +1,8 @@
 //! Adam and AdamW.
 
-use super::{Optim, Rule, blend, check, decayed};
-use tensor::backend::AdamStep;
+use super::rule::{blend, check, decayed, each};
+use super::{Optim, Rule, Update};
+use tensor::backend::{AdamStep, AdamUpdate};
 use tensor::op::BinaryOp;
 use tensor::{Result, Tensor};
 
@@ -71,9 +72,8 @@ macro_rules! config {
                 &self,
                 lr: f64,
                 step: u64,
-                param: &mut Tensor,
-                grad: &Tensor,
-                state: &mut [Tensor],
+                clip: Option<&Tensor>,
+                updates: &mut [Update],
             ) -> Result<()> {
                 let step = AdamStep {
                     lr,
@@ -85,7 +85,7 @@ macro_rules! config {
                     step,
                     grad_scale: 1.0,
                 };
-                adam(&step, param, grad, state)
+                if self.amsgrad { amsgrad(&step, clip, updates) } else { adam(&step, clip, updates) }
             }
         }
     };
@@ -100,34 +100,32 @@ config! {
     AdamWConfig, "adamw", 0.01, true
 }
 
-fn adam(step: &AdamStep, param: &mut Tensor, grad: &Tensor, state: &mut [Tensor]) -> Result<()> {
-    match state {
-        [mean, square] => {
-            let device = param.device().clone();
-            device.backend().adam_step(step, param, grad, mean, square)
+fn adam(step: &AdamStep, clip: Option<&Tensor>, updates: &mut [Update]) -> Result<()> {
+    let Some(device) = updates.first().map(|u| u.param.device().clone()) else { return Ok(()) };
+    fn update<'a>(u: &'a mut Update) -> AdamUpdate<'a> {
+        match u.state {
+            [mean, square] => AdamUpdate { param: u.param, grad: u.grad, mean, square },
+            _ => unreachable!("a step has the slots of its rule: two"),
         }
-        [mean, square, largest] => amsgrad(step, param, grad, [mean, square, largest]),
-        _ => unreachable!("a step has the slots of its rule: two, or three with amsgrad"),
     }
+    let mut updates: Vec<AdamUpdate> = updates.iter_mut().map(update).collect();
+    device.backend().adam_step(step, clip, &mut updates)
 }
 
 /// `p -= lr / (1 - β₁ᵗ) · m / (√max(v) / √(1 - β₂ᵗ) + ε)`.
-fn amsgrad(
-    step: &AdamStep,
-    param: &mut Tensor,
-    grad: &Tensor,
-    [mean, square, largest]: [&mut Tensor; 3],
-) -> Result<()> {
+fn amsgrad(step: &AdamStep, clip: Option<&Tensor>, updates: &mut [Update]) -> Result<()> {
     let (coupled, decoupled) =
         if step.decoupled { (0.0, step.weight_decay) } else { (step.weight_decay, 0.0) };
-    let g = decayed(grad, coupled, param)?;
-    let m = blend(mean, step.beta1, &g, 1.0 - step.beta1)?;
-    let v = blend(square, step.beta2, &g.square()?, 1.0 - step.beta2)?;
-    let v_max = largest.binary(BinaryOp::Maximum, &v)?;
     let correction = |beta: f64| 1.0 - beta.powf(step.step as f64);
-    let root = v_max.sqrt()?.div_scalar(correction(step.beta2).sqrt())?.add_scalar(step.eps)?;
-    let update = m.div(&root)?.mul_scalar(step.lr / correction(step.beta1))?;
-    *param = param.mul_scalar(1.0 - step.lr * decoupled)?.sub(&update)?;
-    (*mean, *square, *largest) = (m, v, v_max);
-    Ok(())
+    each(clip, updates, |param, grad, state| {
+        let g = decayed(grad, coupled, param)?;
+        let m = blend(&state[0], step.beta1, &g, 1.0 - step.beta1)?;
+        let v = blend(&state[1], step.beta2, &g.square()?, 1.0 - step.beta2)?;
+        let v_max = state[2].binary(BinaryOp::Maximum, &v)?;
+        let root = v_max.sqrt()?.div_scalar(correction(step.beta2).sqrt())?.add_scalar(step.eps)?;
+        let update = m.div(&root)?.mul_scalar(step.lr / correction(step.beta1))?;
+        *param = param.mul_scalar(1.0 - step.lr * decoupled)?.sub(&update)?;
+        state.clone_from_slice(&[m, v, v_max]);
+        Ok(())
+    })
 }

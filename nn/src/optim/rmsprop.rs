@@ -1,6 +1,7 @@
 //! RMSprop.
 
-use super::{Optim, Rule, blend, check, decayed};
+use super::rule::{blend, check, decayed, each};
+use super::{Optim, Rule, Update};
 use tensor::{Result, Tensor};
 
 /// RMSprop (Tieleman & Hinton, 2012): steps along the gradient over its root mean square.
@@ -55,21 +56,23 @@ impl Rule for RmsPropConfig {
         slots
     }
 
-    fn update(&self, lr: f64, _: u64, param: &mut Tensor, grad: &Tensor, state: &mut [Tensor]) -> Result<()> {
+    fn update(&self, lr: f64, _: u64, clip: Option<&Tensor>, updates: &mut [Update]) -> Result<()> {
         let (keep, share) = (self.alpha, 1.0 - self.alpha);
-        let g = decayed(grad, self.weight_decay, param)?;
-        state[0] = blend(&state[0], keep, &g.square()?, share)?;
-        let mut spread = state[0].clone();
-        if self.centered {
-            state[1] = blend(&state[1], keep, &g, share)?;
-            spread = spread.sub(&state[1].square()?)?;
-        }
-        let mut direction = g.div(&spread.sqrt()?.add_scalar(self.eps)?)?;
-        if let (true, Some(last)) = (self.momentum > 0.0, state.last_mut()) {
-            direction = last.mul_scalar(self.momentum)?.add(&direction)?;
-            *last = direction.clone();
-        }
-        *param = param.sub(&direction.mul_scalar(lr)?)?;
-        Ok(())
+        each(clip, updates, |param, grad, state| {
+            let g = decayed(grad, self.weight_decay, param)?;
+            state[0] = blend(&state[0], keep, &g.square()?, share)?;
+            let mut spread = state[0].clone();
+            if self.centered {
+                state[1] = blend(&state[1], keep, &g, share)?;
+                spread = spread.sub(&state[1].square()?)?;
+            }
+            let mut direction = g.div(&spread.sqrt()?.add_scalar(self.eps)?)?;
+            if let (true, Some(last)) = (self.momentum > 0.0, state.last_mut()) {
+                direction = last.mul_scalar(self.momentum)?.add(&direction)?;
+                *last = direction.clone();
+            }
+            *param = param.sub(&direction.mul_scalar(lr)?)?;
+            Ok(())
+        })
     }
 }

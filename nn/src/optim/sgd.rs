@@ -1,7 +1,8 @@
 //! Stochastic gradient descent.
 
-use super::{Optim, Rule, check};
-use tensor::backend::SgdStep;
+use super::rule::check;
+use super::{Optim, Rule, Update};
+use tensor::backend::{SgdStep, SgdUpdate};
 use tensor::{Error, Result, Tensor};
 
 /// Stochastic gradient descent with momentum.
@@ -72,14 +73,8 @@ impl Rule for SgdConfig {
         if self.momentum == 0.0 { vec![] } else { vec![("momentum_buffer", 0.0)] }
     }
 
-    fn update(
-        &self,
-        lr: f64,
-        step: u64,
-        param: &mut Tensor,
-        grad: &Tensor,
-        state: &mut [Tensor],
-    ) -> Result<()> {
+    fn update(&self, lr: f64, step: u64, clip: Option<&Tensor>, updates: &mut [Update]) -> Result<()> {
+        let Some(device) = updates.first().map(|u| u.param.device().clone()) else { return Ok(()) };
         let step = SgdStep {
             lr,
             momentum: self.momentum,
@@ -89,7 +84,10 @@ impl Rule for SgdConfig {
             first: step == 1,
             grad_scale: if self.maximize { -1.0 } else { 1.0 },
         };
-        let device = param.device().clone();
-        device.backend().sgd_step(&step, param, grad, state.first_mut())
+        let mut updates: Vec<SgdUpdate> = updates
+            .iter_mut()
+            .map(|u| SgdUpdate { param: u.param, grad: u.grad, momentum: u.state.first_mut() })
+            .collect();
+        device.backend().sgd_step(&step, clip, &mut updates)
     }
 }

@@ -3,6 +3,7 @@
 
 mod loss;
 mod norm;
+mod optim;
 mod pool;
 mod rnn;
 mod scan;
@@ -10,11 +11,12 @@ mod scan;
 pub use loss::cross_entropy;
 pub(crate) use loss::out_of_range;
 pub use norm::{group_norm, group_norm_backward, rms_norm, rms_norm_backward};
+pub use optim::{adam_step, norms, sgd_step};
 pub use pool::adaptive_max_pool;
 pub use rnn::{rnn, rnn_backward};
 pub use scan::{arg_scan, logcumsumexp};
 
-use crate::backend::{AdamStep, DimMask, Distribution, SgdStep};
+use crate::backend::{DimMask, Distribution};
 use crate::op::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
 use crate::{Conv, DType, Error, Layout, Number, Result, Shape, Tensor};
 
@@ -256,58 +258,4 @@ pub fn conv_fused(
         y = y.unary_into(op)?;
     }
     Ok(y)
-}
-
-/// One SGD step, as PyTorch defines it.
-pub fn sgd_step(
-    step: &SgdStep,
-    param: &mut Tensor,
-    grad: &Tensor,
-    momentum: Option<&mut Tensor>,
-) -> Result<()> {
-    let mut g = grad.to_dtype(param.dtype())?.mul_scalar(step.grad_scale)?;
-    if step.weight_decay != 0.0 {
-        g = g.add(&param.mul_scalar(step.weight_decay)?)?;
-    }
-    let Some(momentum) = momentum else {
-        *param = param.sub(&g.mul_scalar(step.lr)?)?;
-        return Ok(());
-    };
-    let velocity = match step.first {
-        true => g.clone(),
-        false => momentum.mul_scalar(step.momentum)?.add(&g.mul_scalar(1.0 - step.dampening)?)?,
-    };
-    let direction = match step.nesterov {
-        true => g.add(&velocity.mul_scalar(step.momentum)?)?,
-        false => velocity.clone(),
-    };
-    *param = param.sub(&direction.mul_scalar(step.lr)?)?;
-    *momentum = velocity;
-    Ok(())
-}
-
-/// One Adam step (Kingma & Ba, 2015), or AdamW (Loshchilov & Hutter, 2019), as PyTorch defines them.
-pub fn adam_step(
-    step: &AdamStep,
-    param: &mut Tensor,
-    grad: &Tensor,
-    mean: &mut Tensor,
-    square: &mut Tensor,
-) -> Result<()> {
-    let mut g = grad.to_dtype(param.dtype())?.mul_scalar(step.grad_scale)?;
-    let mut decayed = param.clone();
-    if step.weight_decay != 0.0 {
-        match step.decoupled {
-            true => decayed = decayed.mul_scalar(1.0 - step.lr * step.weight_decay)?,
-            false => g = g.add(&param.mul_scalar(step.weight_decay)?)?,
-        }
-    }
-    let m = mean.mul_scalar(step.beta1)?.add(&g.mul_scalar(1.0 - step.beta1)?)?;
-    let v = square.mul_scalar(step.beta2)?.add(&g.square()?.mul_scalar(1.0 - step.beta2)?)?;
-    let correction = |beta: f64| 1.0 - beta.powf(step.step as f64);
-    let root = v.sqrt()?.div_scalar(correction(step.beta2).sqrt())?.add_scalar(step.eps)?;
-    let update = m.div(&root)?.mul_scalar(step.lr / correction(step.beta1))?;
-    *param = decayed.sub(&update)?;
-    (*mean, *square) = (m, v);
-    Ok(())
 }

@@ -29,7 +29,9 @@ mod vectors;
 mod walk;
 mod wide;
 
-use crate::backend::{AdamStep, Backend, CrossEntropy, DimMask, Distribution, ScatterMode, SgdStep};
+use crate::backend::{
+    AdamStep, AdamUpdate, Backend, CrossEntropy, DimMask, Distribution, ScatterMode, SgdStep, SgdUpdate,
+};
 use crate::op::{ArgOp, BinaryOp, CompareOp, PredicateOp, ReduceOp, ScanOp, UnaryOp};
 use crate::rnn::{RnnGrads, RnnInputs, RnnOutputs, RnnSpec};
 use crate::{Conv, DType, Layout, Number, Pool, Result, Shape, Tensor};
@@ -347,23 +349,13 @@ impl Backend for Cpu {
     ) -> Result<(Tensor, Tensor, Tensor)> {
         norm::batch_norm_backward(grad, x, mean, rstd, weight, training)
     }
-    fn sgd_step(
-        &self,
-        step: &SgdStep,
-        param: &mut Tensor,
-        grad: &Tensor,
-        momentum: Option<&mut Tensor>,
-    ) -> Result<()> {
-        optim::sgd_step(step, param, grad, momentum)
+    fn norms(&self, tensors: &[&Tensor]) -> Result<Tensor> {
+        optim::norms(tensors)
     }
-    fn adam_step(
-        &self,
-        step: &AdamStep,
-        param: &mut Tensor,
-        grad: &Tensor,
-        mean: &mut Tensor,
-        square: &mut Tensor,
-    ) -> Result<()> {
-        optim::adam_step(step, param, grad, mean, square)
+    fn sgd_step(&self, step: &SgdStep, clip: Option<&Tensor>, updates: &mut [SgdUpdate]) -> Result<()> {
+        optim::sgd_step(step, clip, updates)
+    }
+    fn adam_step(&self, step: &AdamStep, clip: Option<&Tensor>, updates: &mut [AdamUpdate]) -> Result<()> {
+        optim::adam_step(step, clip, updates)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::cases::{moderate, views};
 use super::{FLOATS, Report, Tolerance, epsilon, host, upload};
-use crate::backend::{AdamStep, CrossEntropy, Reduction, SgdStep};
+use crate::backend::{AdamStep, AdamUpdate, CrossEntropy, Reduction, SgdStep, SgdUpdate};
 use crate::{DType, Device, Number, Result, Tensor, composed};
 
 /// Two ways to sum up to `n` terms of order 1; 16-bit intermediates of the composed form are rounded a few times more.
@@ -159,7 +159,7 @@ pub fn check_norms(device: &Device) {
     });
 }
 
-/// Steps of SGD and Adam; tensors that somebody else holds stay as they were.
+/// Steps of SGD and Adam and the norms that clip them; tensors that somebody else holds stay as they were.
 pub fn check_optimizers(device: &Device) {
     Report::of("optimizers", |report| {
         let backend = device.backend();
@@ -170,7 +170,7 @@ pub fn check_optimizers(device: &Device) {
             weight_decay: 0.01,
             nesterov: true,
             first: false,
-            grad_scale: 0.5,
+            grad_scale: -1.0,
         };
         let adam = AdamStep {
             lr: 1e-2,
@@ -180,7 +180,7 @@ pub fn check_optimizers(device: &Device) {
             weight_decay: 0.1,
             decoupled: true,
             step: 4,
-            grad_scale: 0.5,
+            grad_scale: 1.0,
         };
         for dtype in FLOATS {
             for view in views(device, dtype, &moderate(8192, dtype, 1))? {
@@ -189,27 +189,52 @@ pub fn check_optimizers(device: &Device) {
                     |seed| upload(device, dtype, p.dims(), &moderate(view.values.len(), dtype, seed));
                 let (g, m, v) = (random(2)?, random(3)?, random(4)?.square()?);
                 let label = || format!("sgd of {dtype}, {}", view.name);
-                for step in [
-                    sgd,
-                    SgdStep { first: true, ..sgd },
-                    SgdStep { nesterov: false, weight_decay: 0.0, ..sgd },
+                let factor = Tensor::full((), 0.5, (dtype.accumulator(), device))?;
+                // A second parameter, smaller and of one's own.
+                let few = upload(device, dtype, &[3], &moderate(3, dtype, 5))?;
+                for (step, clip) in [
+                    (sgd, Some(&factor)),
+                    (SgdStep { first: true, ..sgd }, None),
+                    (SgdStep { nesterov: false, weight_decay: 0.0, ..sgd }, Some(&factor)),
                 ] {
-                    for m in [Some(m.clone()), None] {
-                        let (mut y, mut y_m) = (p.clone(), m.clone());
-                        backend.sgd_step(&step, &mut y, &g, y_m.as_mut())?;
-                        let (mut e, mut e_m) = (p.clone(), m);
-                        composed::sgd_step(&step, &mut e, &g, e_m.as_mut())?;
-                        compare(report, label, 1, [(y, e)].into_iter().chain(y_m.zip(e_m)))?;
+                    for with in [true, false] {
+                        let run = |fused: bool| {
+                            let (mut y, mut m) = ([p.clone(), few.copy()?], [m.clone(), few.copy()?]);
+                            let ([y0, y1], [m0, m1]) = (y.each_mut(), m.each_mut());
+                            let mut updates = [
+                                SgdUpdate { param: y0, grad: &g, momentum: with.then_some(m0) },
+                                SgdUpdate { param: y1, grad: &few, momentum: with.then_some(m1) },
+                            ];
+                            match fused {
+                                true => backend.sgd_step(&step, clip, &mut updates)?,
+                                false => composed::sgd_step(&step, clip, &mut updates)?,
+                            }
+                            Ok::<_, crate::Error>(y.into_iter().chain(m))
+                        };
+                        compare(report, label, 1, run(true)?.zip(run(false)?))?;
                     }
                 }
                 let label = || format!("adam of {dtype}, {}", view.name);
-                for step in [adam, AdamStep { decoupled: false, ..adam }] {
-                    let (mut y, mut y_m, mut y_v) = (p.clone(), m.clone(), v.clone());
-                    backend.adam_step(&step, &mut y, &g, &mut y_m, &mut y_v)?;
-                    let (mut e, mut e_m, mut e_v) = (p.clone(), m.clone(), v.clone());
-                    composed::adam_step(&step, &mut e, &g, &mut e_m, &mut e_v)?;
-                    compare(report, label, 1, [(y, e), (y_m, e_m), (y_v, e_v)])?;
+                for (step, clip) in [(adam, Some(&factor)), (AdamStep { decoupled: false, ..adam }, None)] {
+                    let run = |fused: bool| {
+                        let mut y = [p.clone(), m.clone(), v.clone()];
+                        let mut few_y = [few.copy()?, few.copy()?, few.square()?];
+                        let ([y0, y1, y2], [z0, z1, z2]) = (y.each_mut(), few_y.each_mut());
+                        let mut updates = [
+                            AdamUpdate { param: y0, grad: &g, mean: y1, square: y2 },
+                            AdamUpdate { param: z0, grad: &few, mean: z1, square: z2 },
+                        ];
+                        match fused {
+                            true => backend.adam_step(&step, clip, &mut updates)?,
+                            false => composed::adam_step(&step, clip, &mut updates)?,
+                        }
+                        Ok::<_, crate::Error>(y.into_iter().chain(few_y))
+                    };
+                    compare(report, label, 1, run(true)?.zip(run(false)?))?;
                 }
+                let label = || format!("norms of {dtype}, {}", view.name);
+                let all = [&g, &few, p];
+                compare(report, label, p.numel(), [(backend.norms(&all)?, composed::norms(&all)?)])?;
                 report.close(
                     || format!("parameter of {dtype}, {}", view.name),
                     p,

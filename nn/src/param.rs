@@ -82,10 +82,7 @@ impl Param {
     }
 
     /// As [`update`](Self::update), of several distinct parameters together.
-    pub(crate) fn update_all(
-        params: &[Param],
-        f: impl FnOnce(Vec<&mut Tensor>) -> Result<()>,
-    ) -> Result<()> {
+    pub(crate) fn update_all(params: &[Param], f: impl FnOnce(Vec<&mut Tensor>) -> Result<()>) -> Result<()> {
         // Everybody takes several locks in one order, so that nobody waits in a circle.
         let mut order: Vec<usize> = (0..params.len()).collect();
         order.sort_by_key(|&i| Arc::as_ptr(&params[i].0));

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gradus_kernels_cuda::emulator::{self, EmulatorError};
 use gradus_kernels_cuda::{Graph, device};
-use tensor::backend::{AdamStep, CrossEntropy, SgdStep};
+use tensor::backend::{AdamStep, AdamUpdate, CrossEntropy, SgdStep, SgdUpdate};
 use tensor::{Device, Generator, Result, Tensor};
 
 /// The emulated GPU, one test at a time; `None`, and a word about it, where there is no C++ compiler.
@@ -101,8 +101,10 @@ impl Model {
         };
         let backend = x.device().clone();
         let backend = backend.backend();
-        backend.adam_step(&adam, &mut self.weight, &grad_weight, &mut self.mean, &mut self.square)?;
-        backend.sgd_step(&sgd, &mut self.bias, &grad.sum(0, false)?, Some(&mut self.momentum))?;
+        let (param, mean, square) = (&mut self.weight, &mut self.mean, &mut self.square);
+        backend.adam_step(&adam, None, &mut [AdamUpdate { param, grad: &grad_weight, mean, square }])?;
+        let (param, grad, momentum) = (&mut self.bias, grad.sum(0, false)?, Some(&mut self.momentum));
+        backend.sgd_step(&sgd, None, &mut [SgdUpdate { param, grad: &grad, momentum }])?;
         Ok(loss)
     }
 

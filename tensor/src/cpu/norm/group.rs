@@ -12,7 +12,7 @@ use crate::cpu::threads::{SharedMut, parallel_for};
 use crate::cpu::vectors::Vectorised;
 use crate::cpu::walk::GRAIN;
 use crate::cpu::wide::{Wide, Widened};
-use crate::{Result, Scalar, Tensor, composed, match_float};
+use crate::{DType, Result, Scalar, Tensor, composed, match_float};
 use std::ops::Range;
 
 /// Elements of a channel below which the composed form is taken.
@@ -118,7 +118,12 @@ pub(crate) fn group_norm_backward(
     weight: Option<&Tensor>,
 ) -> Result<(Tensor, Tensor, Tensor)> {
     let Some(shape) = Groups::new(x, mean.dims()[1]) else {
-        return composed::group_norm_backward(grad, x, mean, rstd, weight);
+        // In doubles, like the sums of the fused form.
+        let wide = |t: &Tensor| t.to_dtype(DType::F64);
+        let weight = weight.map(wide).transpose()?;
+        let [g, z, mean, rstd] = [wide(grad)?, wide(x)?, wide(mean)?, wide(rstd)?];
+        let (dx, dw, db) = composed::group_norm_backward(&g, &z, &mean, &rstd, weight.as_ref())?;
+        return Ok((dx.to_dtype(x.dtype())?, dw.to_dtype(x.dtype())?, db.to_dtype(x.dtype())?));
     };
     let (grad, x, isa) = (contiguous(grad)?, contiguous(x)?, isa());
     match_float!("group_norm", x.dtype(), T => {

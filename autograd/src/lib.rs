@@ -27,5 +27,5 @@ mod var;
 pub use crate::backward::{Backward, Gradients, grad};
 pub use crate::check::{CheckOptions, gradcheck, gradgradcheck};
 pub use crate::node::{is_recording, no_grad};
-pub use crate::ops::{BatchNormStats, ClassLoss, Reduction, RnnResult, RnnVars, rnn};
+pub use crate::ops::{BatchNormStats, ClassLoss, Reduction, RnnResult, RnnVars, rnn, rnn_bidirectional};
 pub use crate::var::{Backprop, Var};

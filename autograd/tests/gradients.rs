@@ -292,28 +292,39 @@ fn composite_and_structural_rules_are_slopes() {
 
 #[test]
 fn recurrent_layers_have_first_and_second_derivatives() {
-    use gradus_autograd::{RnnVars, rnn};
+    use gradus_autograd::{RnnVars, rnn, rnn_bidirectional};
     use tensor::{RnnKind, RnnSpec};
+    let vars = |x: &Var, v: &[Var]| RnnVars {
+        x: x.clone(),
+        h0: v[0].clone(),
+        c0: v.get(5).cloned(),
+        weight_ih: v[1].clone(),
+        weight_hh: v[2].clone(),
+        bias_ih: Some(v[3].clone()),
+        bias_hh: Some(v[4].clone()),
+    };
     for kind in [RnnKind::Tanh, RnnKind::Lstm, RnnKind::Gru] {
-        for reverse in [false, true] {
+        // Forwards, in reverse, and both.
+        for direction in [Some(false), Some(true), None] {
             let rows = kind.gates() * 2;
-            let shapes: [&[usize]; 7] =
-                [&[3, 2, 4], &[2, 2], &[rows, 4], &[rows, 2], &[rows], &[rows], &[2, 2]];
-            let mut inputs: Vec<Tensor> = shapes.iter().zip(1..).map(|(s, i)| random(s, i)).collect();
-            if kind != RnnKind::Lstm {
-                inputs.pop();
+            let (weight_ih, weight_hh, bias) = ([rows, 4], [rows, 2], [rows]);
+            let mut shapes: Vec<&[usize]> = vec![&[2, 2], &weight_ih, &weight_hh, &bias, &bias];
+            if kind == RnnKind::Lstm {
+                shapes.push(&[2, 2]);
+            }
+            let of_one = shapes.len();
+            let mut inputs = vec![random(&[3, 2, 4], 1)];
+            for seed in [2, 20].into_iter().take(if direction.is_none() { 2 } else { 1 }) {
+                inputs.extend(shapes.iter().zip(seed..).map(|(s, i)| random(s, i)));
             }
             let f = |v: &[Var]| {
-                let vars = RnnVars {
-                    x: v[0].clone(),
-                    h0: v[1].clone(),
-                    c0: v.get(6).cloned(),
-                    weight_ih: v[2].clone(),
-                    weight_hh: v[3].clone(),
-                    bias_ih: Some(v[4].clone()),
-                    bias_hh: Some(v[5].clone()),
+                let y = match direction {
+                    Some(reverse) => rnn(RnnSpec { kind, reverse }, &vars(&v[0], &v[1..]))?,
+                    None => {
+                        let (first, second) = v[1..].split_at(of_one);
+                        rnn_bidirectional(kind, [&vars(&v[0], first), &vars(&v[0], second)])?
+                    }
                 };
-                let y = rnn(RnnSpec { kind, reverse }, &vars)?;
                 let mut all = vec![y.output.flatten(0)?, y.h_n.flatten(0)?];
                 if let Some(c) = y.c_n {
                     all.push(c.square()?.flatten(0)?);

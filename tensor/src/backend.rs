@@ -9,7 +9,7 @@
 //! a natural memory order (channels-last), the backend is free to choose it.
 
 use crate::op::{ArgOp, BinaryOp, CompareOp, PredicateOp, ReduceOp, ScanOp, UnaryOp};
-pub use crate::rnn::{RnnGrads, RnnInputs, RnnKind, RnnOutputs, RnnSpec};
+pub use crate::rnn::{RnnGrads, RnnInputs, RnnKind, RnnOutputGrads, RnnOutputs, RnnSpec};
 use crate::shape::MAX_RANK;
 use crate::{Conv, DType, Layout, MemoryStats, Number, Pool, Result, Shape, Tensor, composed};
 
@@ -561,6 +561,33 @@ pub trait Backend: Send + Sync + 'static {
         grad_c_n: Option<&Tensor>,
     ) -> Result<RnnGrads> {
         composed::rnn_backward(spec, inputs, outputs, grad_output, grad_h_n, grad_c_n)
+    }
+
+    /// Two layers of a kind over the same steps, the first forwards and the second in reverse: [`rnn`](Self::rnn) of each, in any
+    /// order or at once.
+    fn rnn_bidirectional(
+        &self,
+        kind: RnnKind,
+        inputs: [&RnnInputs; 2],
+        training: bool,
+    ) -> Result<[RnnOutputs; 2]> {
+        let run = |i: usize| self.rnn(RnnSpec { kind, reverse: i == 1 }, inputs[i], training);
+        Ok([run(0)?, run(1)?])
+    }
+
+    /// The gradients of [`rnn_bidirectional`](Self::rnn_bidirectional).
+    fn rnn_bidirectional_backward(
+        &self,
+        kind: RnnKind,
+        inputs: [&RnnInputs; 2],
+        outputs: [&RnnOutputs; 2],
+        grads: [RnnOutputGrads; 2],
+    ) -> Result<[RnnGrads; 2]> {
+        let run = |i: usize| {
+            let RnnOutputGrads { output, h_n, c_n } = grads[i];
+            self.rnn_backward(RnnSpec { kind, reverse: i == 1 }, inputs[i], outputs[i], output, h_n, c_n)
+        };
+        Ok([run(0)?, run(1)?])
     }
 
     /// The 2-norm of each of at least one tensors of one dtype, of floats: `[n]`, in the accumulator's dtype.

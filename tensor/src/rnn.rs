@@ -163,6 +163,17 @@ pub struct RnnOutputs {
     pub saved: Vec<Tensor>,
 }
 
+/// The gradients that a backward pass starts from, shaped as the outputs; an absent one is zero.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RnnOutputGrads<'a> {
+    /// `[t, n, hidden]`.
+    pub output: Option<&'a Tensor>,
+    /// `[n, hidden]`.
+    pub h_n: Option<&'a Tensor>,
+    /// `[n, hidden]`, for an LSTM.
+    pub c_n: Option<&'a Tensor>,
+}
+
 /// Gradients of the operands of a recurrent layer, in the order of [`RnnInputs`].
 #[derive(Clone, Debug)]
 pub struct RnnGrads {

@@ -17,4 +17,4 @@ mod unary;
 
 pub use loss::{ClassLoss, Reduction};
 pub use norm::BatchNormStats;
-pub use rnn::{RnnResult, RnnVars, rnn};
+pub use rnn::{RnnResult, RnnVars, rnn, rnn_bidirectional};

@@ -128,21 +128,24 @@ impl Stack {
             if layer > 0 {
                 x = self.dropout.forward(&x)?;
             }
-            let mut sides = vec![];
-            for i in layer * self.directions()..(layer + 1) * self.directions() {
-                let spec = RnnSpec { kind: self.kind, reverse: self.is_reverse(i) };
-                let result = autograd::rnn(spec, &self.operands(i, &x, &h, &c)?)?;
-                sides.push(result.output);
-                h_n.push(result.h_n);
-                c_n.extend(result.c_n);
-            }
-            x = if sides.len() == 1 { sides.remove(0) } else { Var::cat(&sides, -1)? };
+            let first = layer * self.directions();
+            let operands = |i: usize| self.operands(first + i, &x, &h, &c);
+            let result = if self.config.bidirectional {
+                autograd::rnn_bidirectional(self.kind, [&operands(0)?, &operands(1)?])?
+            } else {
+                autograd::rnn(RnnSpec { kind: self.kind, reverse: false }, &operands(0)?)?
+            };
+            // States of one direction are one layer's, those of two are stacked already.
+            let stacked = |state: Var| if self.config.bidirectional { Ok(state) } else { state.unsqueeze(0) };
+            x = result.output;
+            h_n.push(stacked(result.h_n)?);
+            c_n.extend(result.c_n.map(stacked).transpose()?);
         }
         if self.config.batch_first {
             x = x.transpose(0, 1)?;
         }
-        let c_n = if c_n.is_empty() { None } else { Some(Var::stack(&c_n, 0)?) };
-        Ok((x, Var::stack(&h_n, 0)?, c_n))
+        let c_n = if c_n.is_empty() { None } else { Some(Var::cat(&c_n, 0)?) };
+        Ok((x, Var::cat(&h_n, 0)?, c_n))
     }
 
     /// The initial states of every layer and direction: zeros if absent.

@@ -33,7 +33,7 @@ use crate::backend::{
     AdamStep, AdamUpdate, Backend, CrossEntropy, DimMask, Distribution, ScatterMode, SgdStep, SgdUpdate,
 };
 use crate::op::{ArgOp, BinaryOp, CompareOp, PredicateOp, ReduceOp, ScanOp, UnaryOp};
-use crate::rnn::{RnnGrads, RnnInputs, RnnOutputs, RnnSpec};
+use crate::rnn::{RnnGrads, RnnInputs, RnnKind, RnnOutputGrads, RnnOutputs, RnnSpec};
 use crate::{Conv, DType, Layout, Number, Pool, Result, Shape, Tensor};
 
 /// The processor.
@@ -212,6 +212,23 @@ impl Backend for Cpu {
         grad_c_n: Option<&Tensor>,
     ) -> Result<RnnGrads> {
         rnn::rnn_backward(spec, inputs, outputs, grad_output, grad_h_n, grad_c_n)
+    }
+    fn rnn_bidirectional(
+        &self,
+        kind: RnnKind,
+        inputs: [&RnnInputs; 2],
+        training: bool,
+    ) -> Result<[RnnOutputs; 2]> {
+        rnn::rnn_bidirectional(kind, inputs, training)
+    }
+    fn rnn_bidirectional_backward(
+        &self,
+        kind: RnnKind,
+        inputs: [&RnnInputs; 2],
+        outputs: [&RnnOutputs; 2],
+        grads: [RnnOutputGrads; 2],
+    ) -> Result<[RnnGrads; 2]> {
+        rnn::rnn_bidirectional_backward(kind, inputs, outputs, grads)
     }
     fn random(
         &self,

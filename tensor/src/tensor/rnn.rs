@@ -1,6 +1,8 @@
 //! Recurrent layers over whole sequences.
 
-use crate::{Error, Result, RnnGrads, RnnInputs, RnnOutputs, RnnSpec, Shape, Tensor};
+use crate::{
+    Error, Result, RnnGrads, RnnInputs, RnnKind, RnnOutputGrads, RnnOutputs, RnnSpec, Shape, Tensor,
+};
 
 /// One layer and direction of a recurrent network over a whole sequence. `training` keeps what [`rnn_backward`] needs.
 ///
@@ -46,6 +48,45 @@ pub fn rnn_backward(
     grad_h_n: Option<&Tensor>,
     grad_c_n: Option<&Tensor>,
 ) -> Result<RnnGrads> {
+    check_grads(spec, inputs, outputs, RnnOutputGrads { output: grad_output, h_n: grad_h_n, c_n: grad_c_n })?;
+    inputs.x.backend().rnn_backward(spec, inputs, outputs, grad_output, grad_h_n, grad_c_n)
+}
+
+/// Two layers of a kind, the first forwards and the second in reverse, side by side where that is faster; see [`rnn`].
+///
+/// # Errors
+/// As for [`rnn`], and when the operands of the two are on different devices.
+pub fn rnn_bidirectional(kind: RnnKind, inputs: [&RnnInputs; 2], training: bool) -> Result<[RnnOutputs; 2]> {
+    check_both(kind, inputs)?;
+    inputs[0].x.backend().rnn_bidirectional(kind, inputs, training)
+}
+
+/// The gradients of [`rnn_bidirectional`] from those of its outputs; an absent one is zero.
+///
+/// # Errors
+/// As for [`rnn_backward`], and when the operands of the two are on different devices.
+pub fn rnn_bidirectional_backward(
+    kind: RnnKind,
+    inputs: [&RnnInputs; 2],
+    outputs: [&RnnOutputs; 2],
+    grads: [RnnOutputGrads; 2],
+) -> Result<[RnnGrads; 2]> {
+    check_both(kind, inputs)?;
+    for i in 0..2 {
+        check_grads(RnnSpec { kind, reverse: i == 1 }, inputs[i], outputs[i], grads[i])?;
+    }
+    inputs[0].x.backend().rnn_bidirectional_backward(kind, inputs, outputs, grads)
+}
+
+/// Whether the operands of two layers are right, and of one dtype and device.
+fn check_both(kind: RnnKind, inputs: [&RnnInputs; 2]) -> Result<()> {
+    inputs[0].sizes(kind)?;
+    inputs[1].sizes(kind)?;
+    inputs[0].x.check_same("rnn", &inputs[1].x)
+}
+
+/// Whether the operands of a backward pass fit together.
+fn check_grads(spec: RnnSpec, inputs: &RnnInputs, outputs: &RnnOutputs, grads: RnnOutputGrads) -> Result<()> {
     const OP: &str = "rnn_backward";
     let sizes = inputs.sizes(spec.kind)?;
     let expected = Shape::from([sizes.t, sizes.n, sizes.hidden]);
@@ -55,9 +96,9 @@ pub fn rnn_backward(
             .hint("the outputs are those of another layer"));
     }
     let of = [
-        ("output", grad_output, Some(&outputs.output)),
-        ("h_n", grad_h_n, Some(&outputs.h_n)),
-        ("c_n", grad_c_n, outputs.c_n.as_ref()),
+        ("output", grads.output, Some(&outputs.output)),
+        ("h_n", grads.h_n, Some(&outputs.h_n)),
+        ("c_n", grads.c_n, outputs.c_n.as_ref()),
     ];
     for (name, grad, output) in of {
         let Some(grad) = grad else { continue };
@@ -73,5 +114,5 @@ pub fn rnn_backward(
                 .hint(format!("the gradient of {name} has the shape of {name}")));
         }
     }
-    inputs.x.backend().rnn_backward(spec, inputs, outputs, grad_output, grad_h_n, grad_c_n)
+    Ok(())
 }

@@ -1,4 +1,5 @@
-//! The backward pass over a sequence: step by step for the gradients of the pre-activations, then one product for each operand.
+//! The backward pass over a sequence, in one direction or in both at once: step by step for the gradients of the
+//! pre-activations, then one product for each operand.
 
 use super::cell::Cell;
 use super::cut::Cut;
@@ -9,77 +10,123 @@ use crate::cpu::isa::{self, Isa};
 use crate::cpu::memory::Memory;
 use crate::cpu::storage::{elements, filled_shape};
 use crate::cpu::threads;
-use crate::{Result, RnnGrads, RnnInputs, RnnSizes, RnnSpec, Shape, Tensor};
+use crate::{Result, RnnGrads, RnnInputs, RnnOutputGrads, RnnSizes, RnnSpec, Shape, Tensor};
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::Arc;
 
-/// The gradients that the backward pass starts from.
-pub(super) struct OfOutputs<'a> {
-    pub output: Option<&'a Tensor>,
-    pub h_n: Option<&'a Tensor>,
-    pub c_n: Option<&'a Tensor>,
+/// A direction, and what its backward pass starts from.
+pub(super) struct Direction<'a> {
+    pub spec: RnnSpec,
+    pub inputs: &'a RnnInputs,
+    /// What the forward pass kept: `[t, n, kept * hidden]`, row-major.
+    pub kept: Tensor,
+    /// The forward pass's output: `[t, n, hidden]`, row-major.
+    pub output: Tensor,
+    pub grads: RnnOutputGrads<'a>,
 }
 
-/// Runs the backward pass. No extent but that of the input is 0; `kept`, `[t, n, kept * hidden]`, and `output` are row-major.
-pub(super) fn run<C: Cell>(
-    spec: RnnSpec,
-    inputs: &RnnInputs,
-    sizes: RnnSizes,
-    kept: &Tensor,
-    output: &Tensor,
-    grads: OfOutputs,
-) -> Result<RnnGrads> {
-    let RnnSizes { t, n, hidden, .. } = sizes;
-    let d_stride = padded(C::GRADS * hidden);
-    let weight_hh = packed(&inputs.weight_hh);
-    let contiguous = |x: Option<&Tensor>| x.map(Tensor::contiguous).transpose();
-    let (grad, c0) = (contiguous(grads.output)?, contiguous(inputs.c0.as_ref())?);
-    let (grad, c0) = (grad.as_ref().map(elements::<f32>), c0.as_ref().map_or(&[][..], elements::<f32>));
-    let h0 = inputs.h0.contiguous()?;
-    let (h0, hs) = (elements::<f32>(&h0), elements::<f32>(output));
-    let mut dh = start(grads.h_n, &inputs.h0)?;
-    let mut dc = inputs.c0.as_ref().map(|c0| start(grads.c_n, c0)).transpose()?;
-    let mut d = Memory::new(t * n * d_stride * size_of::<f32>())?;
+/// Runs the backward pass of a layer in some directions, all of the same extents; each step is taken in all of them, in one
+/// phase. No extent but that of the input is 0.
+pub(super) fn run<C: Cell>(directions: &[Direction], sizes: RnnSizes) -> Result<Vec<RnnGrads>> {
+    let layers = directions.iter().map(|direction| Layer::<C>::new(direction, sizes));
+    let mut layers = layers.collect::<Result<Vec<_>>>()?;
     {
-        let dc: &mut [f32] = dc.as_mut().map_or(&mut [], writable);
+        let steps: Vec<Steps<C>> = layers.iter_mut().map(Layer::steps).collect();
+        if steps.iter().any(|steps| steps.weight.is_for_tiles()) {
+            steps.iter().for_each(Steps::run_on_tiles);
+        } else {
+            let tasks = steps.first().map_or(0, |steps| steps.cut.tasks());
+            // The last phase is the product that leads to the initial state.
+            threads::phases(
+                sizes.t + 1,
+                |_| steps.len() * tasks,
+                |at, task| steps[task / tasks].task(sizes.t - at, task % tasks),
+            );
+        }
+    }
+    layers.into_iter().map(Layer::finish).collect()
+}
+
+/// One direction: its operands as the steps want them, and the gradients that they give.
+struct Layer<'a, C> {
+    of: &'a Direction<'a>,
+    sizes: RnnSizes,
+    weight_hh: Arc<Packed<f32>>,
+    grad: Option<Tensor>,
+    h0: Tensor,
+    c0: Option<Tensor>,
+    dh: Tensor,
+    dc: Option<Tensor>,
+    /// The gradients of all pre-activations.
+    d: Memory,
+    cell: PhantomData<C>,
+}
+
+impl<'a, C: Cell> Layer<'a, C> {
+    fn new(of: &'a Direction<'a>, sizes: RnnSizes) -> Result<Self> {
+        let (RnnOutputGrads { output: grad, h_n, c_n }, inputs) = (of.grads, of.inputs);
+        Ok(Self {
+            of,
+            sizes,
+            weight_hh: packed(&inputs.weight_hh),
+            grad: grad.map(Tensor::contiguous).transpose()?,
+            h0: inputs.h0.contiguous()?,
+            c0: inputs.c0.as_ref().map(Tensor::contiguous).transpose()?,
+            dh: start(h_n, &inputs.h0)?,
+            dc: inputs.c0.as_ref().map(|c0| start(c_n, c0)).transpose()?,
+            d: Memory::new(sizes.t * sizes.n * padded(C::GRADS * sizes.hidden) * size_of::<f32>())?,
+            cell: PhantomData,
+        })
+    }
+
+    fn steps(&mut self) -> Steps<'_, C> {
+        let RnnSizes { t, n, hidden, .. } = self.sizes;
+        let dc: &mut [f32] = self.dc.as_mut().map_or(&mut [], writable);
         let cells = dc.len() / n;
+        let (width, stride) = (C::GRADS * hidden, padded(C::GRADS * hidden));
         let pass = rows::Backward {
-            kept: elements::<f32>(kept),
-            states: hs,
-            initial: [h0, c0],
-            grad,
-            d: RowsMut::new(d.as_mut_slice(), t * n, C::GRADS * hidden, d_stride),
-            dh: RowsMut::new(writable(&mut dh), n, hidden, hidden),
+            kept: elements(&self.of.kept),
+            states: elements(&self.of.output),
+            initial: [elements(&self.h0), self.c0.as_ref().map_or(&[][..], elements)],
+            grad: self.grad.as_ref().map(elements),
+            d: RowsMut::new(self.d.as_mut_slice(), t * n, width, stride),
+            dh: RowsMut::new(writable(&mut self.dh), n, hidden, hidden),
             dc: RowsMut::new(dc, n, cells, cells),
             hidden,
         };
         let cut = Cut::new(n, hidden, C::GATES * hidden);
-        Steps::<C> { spec, sizes, pass: &pass, weight: &weight_hh, cut, isa: isa::isa(), cell: PhantomData }
-            .run();
+        let (spec, sizes, weight, isa) = (self.of.spec, self.sizes, &*self.weight_hh, isa::isa());
+        Steps { spec, sizes, pass, weight, cut, isa, cell: PhantomData }
     }
-    let d = Preactivations::<C> { d: d.as_slice(), stride: d_stride, sizes, cell: PhantomData };
-    let bias_hh = inputs.bias_hh.as_ref().map(|_| d.row_sums(&[(0, 0, C::GATES)])).transpose()?;
-    let bias_ih = match (&inputs.bias_ih, &bias_hh) {
-        (None, _) => None,
-        (Some(_), Some(same)) if C::GRADS == C::GATES => Some(same.clone()),
-        (Some(_), _) => Some(d.row_sums(C::A_PARTS)?),
-    };
-    Ok(RnnGrads {
-        x: d.to_x(&inputs.weight_ih)?,
-        weight_ih: d.to_weight_ih(&inputs.x.contiguous()?)?,
-        weight_hh: d.to_weight_hh(spec, h0, hs)?,
-        bias_ih,
-        bias_hh,
-        h0: dh,
-        c0: dc,
-    })
+
+    fn finish(self) -> Result<RnnGrads> {
+        let (spec, inputs, sizes) = (self.of.spec, self.of.inputs, self.sizes);
+        let stride = padded(C::GRADS * sizes.hidden);
+        let d = Preactivations::<C> { d: self.d.as_slice(), stride, sizes, cell: PhantomData };
+        let bias_hh = inputs.bias_hh.as_ref().map(|_| d.row_sums(&[(0, 0, C::GATES)])).transpose()?;
+        let bias_ih = match (&inputs.bias_ih, &bias_hh) {
+            (None, _) => None,
+            (Some(_), Some(same)) if C::GRADS == C::GATES => Some(same.clone()),
+            (Some(_), _) => Some(d.row_sums(C::A_PARTS)?),
+        };
+        Ok(RnnGrads {
+            x: d.to_x(&inputs.weight_ih)?,
+            weight_ih: d.to_weight_ih(&inputs.x.contiguous()?)?,
+            weight_hh: d.to_weight_hh(spec, elements(&self.h0), elements(&self.of.output))?,
+            bias_ih,
+            bias_hh,
+            h0: self.dh,
+            c0: self.dc,
+        })
+    }
 }
 
 /// All steps, the last one first.
 struct Steps<'a, C> {
     spec: RnnSpec,
     sizes: RnnSizes,
-    pass: &'a rows::Backward<'a>,
+    pass: rows::Backward<'a>,
     weight: &'a Packed<f32>,
     cut: Cut,
     isa: Isa,
@@ -87,16 +134,10 @@ struct Steps<'a, C> {
 }
 
 impl<C: Cell> Steps<'_, C> {
-    fn run(&self) {
-        let (t, tasks) = (self.sizes.t, self.cut.tasks());
-        if !self.weight.is_for_tiles() {
-            // The last phase is the product that leads to the initial state.
-            threads::phases(t + 1, |_| tasks, |at, task| self.task(t - at, task));
-            return;
-        }
-        // Tiles multiply whole operands, so a step is a pass over the gates and then a product.
-        for taken in (0..t).rev() {
-            threads::parallel_for(tasks, |task| {
+    /// Takes all steps. Tiles multiply whole operands, so a step is a pass over the gates and then a product.
+    fn run_on_tiles(&self) {
+        for taken in (0..self.sizes.t).rev() {
+            threads::parallel_for(self.cut.tasks(), |task| {
                 let (rows, units) = self.cut.get(task);
                 self.gates(taken, rows, units);
             });
@@ -133,7 +174,7 @@ impl<C: Cell> Steps<'_, C> {
         let row = |taken| self.spec.time(taken, self.sizes.t) * self.sizes.n;
         let part = BackwardPart { own: row(taken), before: taken.checked_sub(1).map(row), rows, units };
         // SAFETY: a step's tasks have different sequences or units.
-        unsafe { rows::backward::<C>(self.isa, self.pass, &part) }
+        unsafe { rows::backward::<C>(self.isa, &self.pass, &part) }
     }
 }
 

@@ -2,8 +2,10 @@
 
 use crate::cpu::{isa, threads};
 use crate::rnn::testing::{noise, operands, specs};
-use crate::{DType, Result, RnnGrads, RnnInputs, RnnKind, RnnOutputs, RnnSpec, Tensor, composed};
-use crate::{rnn, rnn_backward};
+use crate::{
+    DType, Result, RnnGrads, RnnInputs, RnnKind, RnnOutputGrads, RnnOutputs, RnnSpec, Tensor, composed,
+};
+use crate::{rnn, rnn_backward, rnn_bidirectional, rnn_bidirectional_backward};
 
 /// `[t, n, input, hidden]`.
 const SIZES: [[usize; 4]; 9] = [
@@ -226,4 +228,57 @@ fn outputs_of_another_layer_are_an_error() -> Result<()> {
     let error = rnn_backward(spec, &inputs, &outputs, None, None, None).unwrap_err();
     assert!(error.to_string().contains("training = true"), "{error}");
     Ok(())
+}
+
+#[test]
+fn two_directions_at_once_have_the_bits_of_each_alone_with_any_number_of_threads() -> Result<()> {
+    // A task, four and thirteen tasks to a step; and layers of which one is wider, so that they are taken in turn.
+    let cases = [
+        ([5, 2, 3, 17], [5, 2, 3, 17]),
+        ([4, 1, 70, 128], [4, 1, 70, 128]),
+        ([3, 40, 9, 200], [3, 40, 9, 200]),
+        ([3, 2, 5, 8], [3, 2, 5, 24]),
+        ([2, 3, 0, 9], [2, 3, 0, 9]),
+    ];
+    for kind in [RnnKind::Tanh, RnnKind::Relu, RnnKind::Lstm, RnnKind::Gru] {
+        for (first, second) in cases {
+            let sizes = [first, second];
+            let both_inputs = [inputs(kind, first, true)?, inputs(kind, second, false)?];
+            let spec = |i: usize| RnnSpec { kind, reverse: i == 1 };
+            for &level in isa::available() {
+                isa::with_isa(level, || -> Result<()> {
+                    let alone =
+                        [both(spec(0), &both_inputs[0], first)?, both(spec(1), &both_inputs[1], second)?];
+                    for threads in [1, 2, 3, 7] {
+                        let got = threads::with_num_threads(threads, || at_once(kind, &both_inputs, sizes))?;
+                        for (i, alone) in alone.iter().enumerate() {
+                            let what =
+                                format!("{kind:?} {sizes:?} {level}, direction {i}, {threads} threads");
+                            assert_close(&got[i], alone, 0.0, &what);
+                        }
+                    }
+                    Ok(())
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Both passes of two directions at once.
+fn at_once(
+    kind: RnnKind,
+    inputs: &[RnnInputs; 2],
+    sizes: [[usize; 4]; 2],
+) -> Result<[Vec<(&'static str, Vec<f64>)>; 2]> {
+    let inputs = [&inputs[0], &inputs[1]];
+    let [first, second] = rnn_bidirectional(kind, inputs, true)?;
+    let upstream = [Upstream::of(kind, sizes[0], DType::F32)?, Upstream::of(kind, sizes[1], DType::F32)?];
+    let grads = upstream.each_ref().map(|upstream| RnnOutputGrads {
+        output: Some(&upstream.output),
+        h_n: Some(&upstream.h_n),
+        c_n: upstream.c_n.as_ref(),
+    });
+    let [of_first, of_second] = rnn_bidirectional_backward(kind, inputs, [&first, &second], grads)?;
+    Ok([all(first, of_first)?, all(second, of_second)?])
 }

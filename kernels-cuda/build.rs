@@ -2,7 +2,8 @@
 //!
 //! nvcc is looked for in `NVCC`, `CUDA_PATH/bin`, `/usr/local/cuda/bin` and `PATH`. Without it the crate builds all the same and
 //! carries no kernels. Each source becomes a fatbin of its own, compiled again only when it, a header or a flag changed:
-//! machine code for `GRADUS_CUDA_ARCHS` (by default sm_80, sm_86, sm_89 and sm_90a), and PTX of compute_80 for GPUs to come.
+//! machine code for `GRADUS_CUDA_ARCHS` (by default sm_80, sm_86, sm_89 and sm_90a), and PTX of compute_80 for GPUs to come; or, where
+//! a line `// archs: …` names some, for those of them alone.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::Write as _;
@@ -63,6 +64,7 @@ fn compile(nvcc: &Path, out: &Path) -> Vec<(String, PathBuf)> {
     let mut headers = files(Path::new("cuda"), "h");
     headers.retain(|path| !path.starts_with("cuda/emulator"));
     let mut sources = files(Path::new("cuda"), "cu");
+    sources.retain(|source| !targets(&read(source)).is_empty());
     sources.sort();
     let left = Mutex::new(sources.clone());
     let workers = thread::available_parallelism().map_or(1, usize::from);
@@ -101,20 +103,26 @@ fn compile_one(nvcc: &Path, source: &Path, headers: &[PathBuf], fatbin: &Path) {
 
 /// What nvcc is told; a line `// nvcc: …` in the source adds to it.
 fn flags(text: &str) -> Vec<String> {
+    let own = words(text, "// nvcc: ").map(String::from);
+    let common = ["-O3", "-std=c++17", "--expt-relaxed-constexpr", "--fatbin"].into_iter().map(String::from);
+    common.chain(own).chain(targets(text)).collect()
+}
+
+/// What is made of a source.
+fn targets(text: &str) -> Vec<String> {
     let archs = archs();
-    let own = text.lines().filter_map(|line| line.strip_prefix("// nvcc: ")).flat_map(str::split_whitespace);
+    let only: Vec<&str> = words(text, "// archs: ").collect();
+    let archs = archs.split(',').map(str::trim).filter(|arch| !arch.is_empty());
     let code = archs
-        .split(',')
-        .map(str::trim)
-        .filter(|arch| !arch.is_empty())
+        .filter(|arch| only.is_empty() || only.contains(arch))
         .map(|arch| format!("-gencode=arch={},code={arch}", arch.replace("sm_", "compute_")));
-    ["-O3", "-std=c++17", "--expt-relaxed-constexpr", "--fatbin"]
-        .into_iter()
-        .map(String::from)
-        .chain(own.map(String::from))
-        .chain(code)
-        .chain(["-gencode=arch=compute_80,code=compute_80".to_owned()])
-        .collect()
+    let ptx = only.is_empty().then(|| "-gencode=arch=compute_80,code=compute_80".to_owned());
+    code.chain(ptx).collect()
+}
+
+/// The words of the lines that begin with `mark`.
+fn words<'a>(text: &'a str, mark: &str) -> impl Iterator<Item = &'a str> {
+    text.lines().filter_map(move |line| line.strip_prefix(mark)).flat_map(str::split_whitespace)
 }
 
 /// The files of a folder and those below it with this extension.

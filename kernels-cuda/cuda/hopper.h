@@ -10,7 +10,8 @@
 //
 //   An mbarrier, 8 bytes of shared memory, counts arrivals and bytes. Its phases alternate between parity 0 and 1.
 //   mbarrier_init(at, count)  mbarrier_init_fence()   then a barrier of all threads that use it
-//   mbarrier_arrive(at)                by count; `at` may lie in another block of the cluster
+//   mbarrier_arrive(at)                by count; `at` may lie in another block of the cluster, to which it hands over no more than what
+//                                      asynchronous units have read: releasing ordinary writes to it would cost a fence
 //   mbarrier_arrive_expect(at, bytes)  … and expects so many bytes of copies in this phase
 //   mbarrier_wait(at, parity)          until the phase of this parity has ended; at first, that of parity 1 counts as ended
 //

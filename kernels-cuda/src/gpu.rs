@@ -49,6 +49,17 @@ pub(crate) fn gpu(index: usize) -> Result<&'static Gpu, CudaError> {
     }
     // SAFETY: the images are what nvcc wrote when this crate was built.
     let load = |&(_, image): &(&str, &[u8])| unsafe { Module::load(context, image) };
+    // Some kernels are for some GPUs only: where an image has none for this one, others have.
+    let (mut modules, mut lacking) = (vec![], None);
+    for loaded in images.iter().map(load) {
+        match loaded {
+            Err(error @ CudaError::Driver { code: NO_BINARY, .. }) => lacking = Some(error),
+            loaded => modules.push(loaded?),
+        }
+    }
+    if let (true, Some(error)) = (modules.is_empty(), lacking) {
+        return Err(error);
+    }
     let gpu = Gpu {
         name: format!("cuda:{index}"),
         stream: Stream::new(context)?,
@@ -59,7 +70,7 @@ pub(crate) fn gpu(index: usize) -> Result<&'static Gpu, CudaError> {
         device: OnceLock::new(),
         context,
         staging: Mutex::new(None),
-        modules: images.iter().map(load).collect::<Result<_, _>>()?,
+        modules,
         kernels: RwLock::new(HashMap::new()),
     };
     // Leaked on purpose, once for each GPU: tensors may outlive everything else.
@@ -67,6 +78,11 @@ pub(crate) fn gpu(index: usize) -> Result<&'static Gpu, CudaError> {
 }
 
 impl Gpu {
+    /// Whether it runs what is compiled for sm_90a, which no later GPU does.
+    pub(crate) fn is_hopper(&self) -> bool {
+        self.context.info().compute_capability == (9, 0)
+    }
+
     /// The kernel of this name, found once and kept.
     ///
     /// # Errors
@@ -129,6 +145,9 @@ impl Gpu {
         result
     }
 }
+
+/// `CUDA_ERROR_NO_BINARY_FOR_GPU`.
+const NO_BINARY: u32 = 209;
 
 /// `CUDA_ERROR_NOT_FOUND`.
 const NOT_FOUND: u32 = 500;

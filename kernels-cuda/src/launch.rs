@@ -4,12 +4,14 @@
 //! of a GPU is in one queue, so memory that is given back later is not used again before a kernel is done with it.
 
 use crate::CudaError;
+use crate::backend::gemm::hopper::Mapped;
 use crate::backend::gemm::product::{Gathered, Output, Product, Strided};
 use crate::backend::rnn::Sequence;
 use crate::backend::walk::{Divisor, Walk};
 use crate::backend::windows::Windows;
 use crate::gpu::Gpu;
 use crate::module::{Argument, Launch, Parameter};
+use crate::tensor_map::TensorMap;
 
 /// Where a kernel's operand begins in the GPU's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,8 @@ unsafe impl<A: Parameter, B: Parameter> Parameter for Product<A, B> {}
 unsafe impl Parameter for Output {}
 // SAFETY: `Strided` of cuda/gemm/operand.h, as above.
 unsafe impl Parameter for Strided {}
+// SAFETY: `Mapped` of cuda/hopper/ring.h, as above.
+unsafe impl Parameter for Mapped {}
 // SAFETY: `Gathered` of cuda/gemm/operand.h, as above.
 unsafe impl Parameter for Gathered {}
 
@@ -243,6 +247,11 @@ launchers! {
     adaptive_avg_pool_backward(windows: Windows, across: Windows, count: u32, dx: Pointer, g: Pointer);
     /// `gemm_T_TILE_LAYOUT` of cuda/gemm.cu.
     gemm(p: Product<Strided, Strided>, y: Pointer, partial: Pointer, a: Pointer, b: Pointer, bias: Pointer);
+    /// `hopper_T_TILE_CLUSTER_LAYOUT` of cuda/hopper/gemm.h.
+    hopper(
+        p: Product<Mapped, Mapped>, a: TensorMap, b: TensorMap, out: TensorMap, count: u32, by_tma: u32, y: Pointer,
+        partial: Pointer, bias: Pointer,
+    );
     /// `gemm_naive_T` of cuda/gemm_naive.cu.
     gemm_naive(p: Product<Strided, Strided>, count: u32, y: Pointer, a: Pointer, b: Pointer, bias: Pointer);
     /// `conv_T_TILE_FORM` of cuda/conv.cu, and `conv_T_TILE_last_taps` of cuda/conv_last.cu.

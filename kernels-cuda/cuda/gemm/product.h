@@ -50,8 +50,7 @@ struct Task {
     u32 part, matrix; // which
     i64 at[4];        // where the matrices begin: y, a, b, bias
 
-    template <class P> DEVICE explicit Task(const P &p) {
-        u32 i = block_x();
+    template <class P> DEVICE explicit Task(const P &p, u32 i = block_x()) {
         const u32 rest = p.tiles.all.quotient(i), tile = i - rest * p.tiles.all.divisor;
         const u32 z = p.parts.quotient(rest);
         part = rest - z * p.parts.divisor;

@@ -42,7 +42,7 @@ DEVICE void mbarrier_init(std::uint32_t at, std::uint32_t count) {
 DEVICE void mbarrier_init_fence() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 
 DEVICE void mbarrier_arrive(std::uint32_t at) {
-    asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(at) : "memory");
+    asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(at) : "memory");
 }
 
 DEVICE void mbarrier_arrive_expect(std::uint32_t at, std::uint32_t bytes) {

@@ -1,11 +1,13 @@
 //! Matrix products of tensors, and the linear layer.
 
+pub(crate) mod hopper;
 pub(crate) mod plan;
 pub(crate) mod product;
 pub(super) mod work;
 
 use tensor::{DType, Error, Result, Shape, Tensor};
 
+use self::hopper::Hopper;
 use self::plan::{Extent, Tile};
 use self::product::{Axis, Extents, Output, Strided, runs_fit};
 use self::work::{Work, run};
@@ -117,6 +119,10 @@ fn product(
         DType::F16 | DType::BF16 => &plan::HALF,
         _ => return naive(gpu, op, &work),
     };
+    let sides = [(&rows[..], sa[lead + 1]), (&[(n, sb[lead + 1])][..], sb[lead])];
+    if let Some(hopper) = Hopper::new(gpu, &work, sides, &batch) {
+        return hopper.run(gpu, &work);
+    }
     let layout = match (a_by_k, b_by_k) {
         (true, false) => "nn",
         (true, true) => "nt",

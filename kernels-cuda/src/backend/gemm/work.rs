@@ -70,7 +70,7 @@ pub(in crate::backend) fn run<A: Copy, B: Copy>(
     launcher: Launcher<A, B>,
     work: &Work<A, B>,
 ) -> Result<()> {
-    let Work { extent, out, pointers: [y, a, b, bias], dtype, .. } = *work;
+    let Work { extent, pointers: [y, a, b, bias], dtype, .. } = *work;
     let plan = Plan::new(tiles, extent, gpu.multiprocessors);
     let (down, across) = plan.grid(extent);
     let blocks = down.saturating_mul(across).saturating_mul(plan.parts);
@@ -91,10 +91,16 @@ pub(in crate::backend) fn run<A: Copy, B: Copy>(
         launcher(gpu, &kernel(tile), launch, work.product(&plan, first), y, sums, a, b, bias)?;
     }
     if plan.parts > 1 {
-        let count = extent.m * extent.n * extent.matrices;
-        let launch = Launch::new(count.div_ceil(256) as u32, 256);
-        let kernel = format!("sum_parts_{}", short(dtype));
-        launch::sum_parts(gpu, &kernel, launch, out, count as u32, plan.parts as u32, y, sums, bias)?;
+        sum_parts(gpu, work, plan.parts, sums)?;
     }
     Ok(())
+}
+
+/// Adds the parts of a product, and finishes its results.
+pub(super) fn sum_parts<A, B>(gpu: &Gpu, work: &Work<A, B>, parts: usize, sums: Pointer) -> Result<()> {
+    let Work { extent, out, pointers: [y, _, _, bias], dtype, .. } = work;
+    let count = extent.m * extent.n * extent.matrices;
+    let launch = Launch::new(count.div_ceil(256) as u32, 256);
+    let kernel = format!("sum_parts_{}", short(*dtype));
+    Ok(launch::sum_parts(gpu, &kernel, launch, *out, count as u32, parts as u32, *y, sums, *bias)?)
 }

@@ -1,0 +1,5 @@
+// Matrix products of f16 on Hopper (hopper/gemm.h).
+// archs: sm_90a
+#include "hopper/gemm.h"
+
+HOPPER_TILES(f16)

@@ -16,7 +16,7 @@ GEMMS(f32, 128x128, 128, 128, 16, 2, 2)
 GEMMS(f32, 64x64, 64, 64, 16, 1, 1)
 GEMMS(f64, 64x64, 64, 64, 16, 2, 2)
 
-// Adds the parts of each sum, in their order, and the bias. A thread for each element of the result.
+// Adds the parts of each sum, in their order, and finishes it. A thread for each element of the result.
 template <class T> DEVICE void sum_parts(const Output &out, u32 count, u32 parts, Global<T> y, Global<const Wide<T>> partial, Global<const T> bias) {
     const u32 e = block_x() * block_size() + thread_x();
     if (e >= count) return;
@@ -28,7 +28,9 @@ template <class T> DEVICE void sum_parts(const Output &out, u32 count, u32 parts
     for (u32 part = 0; part < parts; part++, at += size) sum += partial[at];
     out.batch.offsets(z, places);
     if (out.with_bias) sum += widen(bias[places[3] + i * out.bias_row + j * out.bias_column]);
-    y[places[0] + out.row.offset(i) + out.column.offset(j)] = narrow<T>(sum);
+    const i64 place[1] = {places[0] + out.row.offset(i) + out.column.offset(j)};
+    Wide<T> result[1] = {sum};
+    finish_each(out.epilogue, y, place, 1, result);
 }
 
 #define SUM_PARTS(T)                                                                                                             \

@@ -5,6 +5,7 @@
 
 use crate::CudaError;
 use crate::backend::gemm::hopper::Mapped;
+use crate::backend::gemm::epilogue::Epilogue;
 use crate::backend::gemm::product::{Gathered, Output, Product, Strided};
 use crate::backend::rnn::Sequence;
 use crate::backend::walk::{Divisor, Walk};
@@ -41,6 +42,8 @@ impl Pointer {
 // SAFETY: `Product` of cuda/gemm/product.h has these members in this order, and none of them needs padding: numbers of 32 bits come in
 // even counts before numbers of 64.
 unsafe impl<A: Parameter, B: Parameter> Parameter for Product<A, B> {}
+// SAFETY: `Epilogue` of cuda/gemm/epilogue.h, as above.
+unsafe impl Parameter for Epilogue {}
 // SAFETY: `Output` of cuda/gemm/product.h, as above.
 unsafe impl Parameter for Output {}
 // SAFETY: `Strided` of cuda/gemm/operand.h, as above.

@@ -57,6 +57,7 @@ fn random_numbers() {
 #[test]
 fn products() {
     on_emulated_gpu(testing::check_matmul);
+    on_emulated_gpu(testing::check_linear);
 }
 
 #[test]

@@ -539,6 +539,18 @@ pub trait Backend: Send + Sync + 'static {
         composed::linear(x, weight, bias)
     }
 
+    /// `activation(x · weightᵀ + bias + residual)`, for inference; the residual has the shape of the result.
+    fn linear_fused(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        residual: Option<&Tensor>,
+        activation: Option<UnaryOp>,
+    ) -> Result<Tensor> {
+        composed::linear_fused(x, weight, bias, residual, activation)
+    }
+
     /// `[m, k] · [k, n]` of bytes, `int8` or `uint8` each, in `int32`, whose sums wrap.
     fn int_mm(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         composed::int_mm(a, b)

@@ -8,7 +8,7 @@
 // are permuted within a row, so that the eight rows that ldmatrix takes together lie in different banks.
 #pragma once
 
-#include "product.h"
+#include "store.h"
 
 constexpr int MMA_DEPTH = 32, MMA_STAGES = 4;
 
@@ -97,7 +97,7 @@ DEVICE void multiply_on_tensor_cores(const Product<A, B> &p, Global<T> y, Global
         }
         copy_async_commit(); // an empty group counts too
     };
-    UNROLL for (u32 stage = 0; stage + 1 < MMA_STAGES; stage++) fetch(task.from + stage * MMA_DEPTH, stage);
+    ROLLED for (u32 stage = 0; stage + 1 < MMA_STAGES; stage++) fetch(task.from + stage * MMA_DEPTH, stage);
 
     f32 sums[M][N][4] = {};
     u32 stage = 0;
@@ -119,11 +119,25 @@ DEVICE void multiply_on_tensor_cores(const Product<A, B> &p, Global<T> y, Global
         stage = (stage + 1) % MMA_STAGES;
     }
     copy_async_wait<0>();
-    // A thread has two neighbours of a row, and of the row 8 further down.
-    UNROLL for (int i = 0; i < M; i++)
-        UNROLL for (int half = 0; half < 2; half++)
-            UNROLL for (int j = 0; j < N; j++) {
-                const f32 pair[2] = {sums[i][j][2 * half], sums[i][j][2 * half + 1]};
-                store_run<2>(p, task, y, partial, bias, row0 + row + 16 * i + lane() / 4 + 8 * half, column0 + column + 8 * j + lane() % 4 * 2, pair);
-            }
+    block_sync(); // the ring is free
+
+    // The sums leave in as many pieces as they need to fit into it. Of each warp's rows, a piece has those of PIECE fragments; a thread
+    // has two neighbours of a row, and of the row 8 further down.
+    constexpr int PIECES = (BM * BN * 4 + MMA_STAGES * STAGE * 2 - 1) / (MMA_STAGES * STAGE * 2), PIECE = M / PIECES;
+    static_assert(M % PIECES == 0, "a piece is whole fragments");
+    constexpr u32 OF_WARP = 16 * PIECE;
+    using Out = Stage<BM / PIECES, BN, THREADS, f32>;
+    DYNAMIC_SHARED(f32, out);
+    ROLLED for (u32 piece = 0; piece < PIECES; piece++) {
+        UNROLL for (u32 i = 0; i < M; i++)
+            if (i / PIECE == piece) UNROLL for (int half = 0; half < 2; half++)
+                UNROLL for (int j = 0; j < N; j++) {
+                    const f32 pair[2] = {sums[i][j][2 * half], sums[i][j][2 * half + 1]};
+                    Out::template put<2>(out, warp() / WARPS_N * OF_WARP + i % PIECE * 16 + lane() / 4 + 8 * half, column + 8 * j + lane() % 4 * 2, pair);
+                }
+        block_sync();
+        Out::store(out, p, task, y, partial, bias, column0,
+                   [&](u32 r) { return row0 + r / OF_WARP * WARP_ROWS + piece * OF_WARP + r % OF_WARP; });
+        block_sync();
+    }
 }

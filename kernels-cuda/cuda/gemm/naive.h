@@ -27,5 +27,9 @@ DEVICE void multiply_naively(const Product<Strided, B> &p, u32 count, Global<T> 
         sum += static_cast<Sum<T>>(widen(u)) * static_cast<Sum<T>>(widen(v));
     }
     if (out.with_bias) sum += static_cast<Sum<T>>(widen(bias[at[3] + i * out.bias_row + j * out.bias_column]));
-    y[at[0] + out.row.offset(i) + out.column.offset(j)] = narrow<T>(static_cast<Wide<T>>(sum));
+    const i64 place[1] = {at[0] + out.row.offset(i) + out.column.offset(j)};
+    if constexpr (is_float<T>) {
+        Wide<T> result[1] = {sum};
+        finish_each(out.epilogue, y, place, 1, result);
+    } else y[place[0]] = static_cast<T>(sum);
 }

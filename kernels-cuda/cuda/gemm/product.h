@@ -1,11 +1,12 @@
 // What a matrix product is made of, and which part of it a block computes: the structures of src/backend/gemm/product.rs.
 //
-//   Y[z, i, j] = Σ over k of A[z, i, k] B[z, k, j] (+ bias)
+//   Y[z, i, j] = activation(Σ over k of A[z, i, k] B[z, k, j] (+ bias) (+ residual))
 //
 // Launch: a block for each tile of the result, of each part of k, of each matrix z. With several parts of k each block writes its sums
 // to `partial`, [z, part, i, j], and sum_parts_T adds them in the order of the parts: results do not depend on who is done first.
 #pragma once
 
+#include "epilogue.h"
 #include "operand.h"
 
 // Where results go, and the bias that is added to them.
@@ -16,6 +17,7 @@ struct Output {
     Axis row, column;
     i64 bias_row, bias_column; // strides
     Walk<4> batch;             // over z: of y, a, b and bias
+    Epilogue epilogue;
 
     DEVICE u32 m() const { return rows.divisor; }
     DEVICE u32 n() const { return columns.divisor; }
@@ -69,29 +71,3 @@ struct Task {
         return ((i64(matrix) * p.parts.divisor + part) * p.out.m() + i) * p.out.n();
     }
 };
-
-// Stores V sums of row i from column j on, as results or as partial sums; columns beyond the last are left out.
-template <int V, class T, class S, class P>
-DEVICE void store_run(const P &p, const Task &task, Global<T> y, Global<S> partial, Global<const T> bias, u32 i, u32 j, const S (&sums)[V]) {
-    const Output &out = p.out;
-    if (i >= out.m()) return;
-    if (p.parts.divisor > 1) {
-        const i64 at = task.partial_row(p, i) + j;
-        UNROLL for (int v = 0; v < V; v++)
-            if (j + v < out.n()) partial[at + v] = sums[v];
-        return;
-    }
-    const i64 row = task.at[0] + out.row.offset(i);
-    Vec<T, V> r;
-    UNROLL for (int v = 0; v < V; v++) {
-        S sum = sums[v];
-        if (out.with_bias && j + v < out.n()) sum += widen(bias[task.at[3] + i * out.bias_row + (j + v) * out.bias_column]);
-        r[v] = narrow<T>(sum);
-    }
-    if (out.vector) { // j is a multiple of V, and so is the number of columns
-        if (j < out.n()) y.template store_vector<V>(row + out.column.offset(j), r);
-        return;
-    }
-    UNROLL for (int v = 0; v < V; v++)
-        if (j + v < out.n()) y[row + out.column.offset(j + v)] = r[v];
-}

@@ -4,10 +4,10 @@
 // tile is on its way from global memory to registers. A warp has 8 x 4 threads, each with QM x QN squares of P x P sums
 // (P elements are 16 bytes), so that a warp's reads of shared memory are vectors of 16 bytes without bank conflicts.
 //
-// Shared memory: 2 DEPTH (BM + BN + 2 P) elements, [k][row]. Global memory: BM + BN elements for 2 BM BN operations a step of k.
+// Shared memory: 2 DEPTH (BM + BN + 2 P) elements, [k][row], and then the sums. Global memory: BM + BN elements for 2 BM BN operations a step of k.
 #pragma once
 
-#include "product.h"
+#include "store.h"
 
 // What a thread holds of the next tile of one operand.
 template <class T, class Operand, int ROWS, int DEPTH, int THREADS, bool BY_K> struct Held {
@@ -77,8 +77,11 @@ DEVICE void multiply(const Product<A, B> &p, Global<T> y, Global<T> partial, Glo
     using HeldA = Held<T, A, BM, DEPTH, THREADS, A_BY_K>;
     using HeldB = Held<T, B, BN, DEPTH, THREADS, B_BY_K>;
     constexpr int SIZE_A = DEPTH * HeldA::PITCH, SIZE_B = DEPTH * HeldB::PITCH;
-    SHARED(T, left, 2 * SIZE_A);
-    SHARED(T, right, 2 * SIZE_B);
+    // The sums leave in as many pieces as they need to fit into the memory that the operands had.
+    constexpr int SIZE = 2 * (SIZE_A + SIZE_B), PIECES = (BM * BN + SIZE - 1) / SIZE, PIECE = QM / PIECES;
+    static_assert(QM % PIECES == 0, "a piece is whole squares");
+    using Out = Stage<BM / PIECES, BN, THREADS, T>;
+    SHARED(T, memory, SIZE);
 
     const Task task(p);
     const u32 row0 = task.row * BM, column0 = task.column * BN;
@@ -93,8 +96,8 @@ DEVICE void multiply(const Product<A, B> &p, Global<T> y, Global<T> partial, Glo
     if (task.from < task.to) {
         next_a.load(p.a, x, task.from, task.to);
         next_b.load(p.b, w, task.from, task.to);
-        next_a.store(left, 0);
-        next_b.store(right, 0);
+        next_a.store(memory, 0);
+        next_b.store(memory, 2 * SIZE_A);
     }
     block_sync();
     u32 buffer = 0;
@@ -107,9 +110,9 @@ DEVICE void multiply(const Product<A, B> &p, Global<T> y, Global<T> partial, Glo
         UNROLL for (int k = 0; k < DEPTH; k++) {
             Vec<T, P> u[QM], v[QN];
             UNROLL for (int q = 0; q < QM; q++)
-                u[q] = left.template load_vector<P>(buffer * SIZE_A + k * HeldA::PITCH + row + q * 8 * P);
+                u[q] = memory.template load_vector<P>(buffer * SIZE_A + k * HeldA::PITCH + row + q * 8 * P);
             UNROLL for (int q = 0; q < QN; q++)
-                v[q] = right.template load_vector<P>(buffer * SIZE_B + k * HeldB::PITCH + column + q * 4 * P);
+                v[q] = memory.template load_vector<P>(2 * SIZE_A + buffer * SIZE_B + k * HeldB::PITCH + column + q * 4 * P);
             UNROLL for (int q = 0; q < QM; q++)
                 UNROLL for (int r = 0; r < QN; r++)
                     UNROLL for (int i = 0; i < P; i++)
@@ -118,13 +121,21 @@ DEVICE void multiply(const Product<A, B> &p, Global<T> y, Global<T> partial, Glo
         buffer ^= 1;
         // The other buffer was read in the last step, before its barrier.
         if (more) {
-            next_a.store(left, buffer * SIZE_A);
-            next_b.store(right, buffer * SIZE_B);
+            next_a.store(memory, buffer * SIZE_A);
+            next_b.store(memory, 2 * SIZE_A + buffer * SIZE_B);
         }
         block_sync();
     }
-    UNROLL for (int q = 0; q < QM; q++)
-        UNROLL for (int i = 0; i < P; i++)
-            UNROLL for (int r = 0; r < QN; r++)
-                store_run<P>(p, task, y, partial, bias, row0 + row + q * 8 * P + i, column0 + column + r * 4 * P, sums[q][r][i]);
+    // Of each warp's rows, a piece has those of PIECE squares.
+    constexpr u32 OF_WARP = 8 * P * PIECE;
+    const u32 out_row = warp() / (BN / WARP_COLUMNS) * OF_WARP + lane() / 4 * P;
+    ROLLED for (u32 piece = 0; piece < PIECES; piece++) {
+        UNROLL for (u32 q = 0; q < QM; q++)
+            if (q / PIECE == piece) UNROLL for (int i = 0; i < P; i++)
+                UNROLL for (int r = 0; r < QN; r++) Out::put(memory, out_row + q % PIECE * 8 * P + i, column + r * 4 * P, sums[q][r][i]);
+        block_sync();
+        Out::store(memory, p, task, y, partial, bias, column0,
+                   [&](u32 r) { return row0 + r / OF_WARP * WARP_ROWS + piece * OF_WARP + r % OF_WARP; });
+        block_sync();
+    }
 }

@@ -139,7 +139,17 @@ impl Backend for Cuda {
         gemm::matmul(self.0, a, b)
     }
     fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        gemm::linear(self.0, x, weight, bias)
+        gemm::linear(self.0, x, weight, bias, None, None)
+    }
+    fn linear_fused(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        residual: Option<&Tensor>,
+        activation: Option<UnaryOp>,
+    ) -> Result<Tensor> {
+        gemm::linear(self.0, x, weight, bias, residual, activation)
     }
     fn conv(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Result<Tensor> {
         conv::conv(self.0, x, weight, bias, conv)

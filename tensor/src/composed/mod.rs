@@ -250,7 +250,21 @@ pub fn conv_fused(
     residual: Option<&Tensor>,
     activation: Option<UnaryOp>,
 ) -> Result<Tensor> {
-    let mut y = x.conv(weight, bias, conv)?;
+    finished(x.conv(weight, bias, conv)?, residual, activation)
+}
+
+/// The linear layer, the sum with the residual, the activation.
+pub fn linear_fused(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    residual: Option<&Tensor>,
+    activation: Option<UnaryOp>,
+) -> Result<Tensor> {
+    finished(x.linear(weight, bias)?, residual, activation)
+}
+
+fn finished(mut y: Tensor, residual: Option<&Tensor>, activation: Option<UnaryOp>) -> Result<Tensor> {
     if let Some(residual) = residual {
         y = y.binary_into(BinaryOp::Add, residual)?;
     }

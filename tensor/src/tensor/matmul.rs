@@ -1,6 +1,7 @@
 //! Matrix products.
 
 use super::Tensor;
+use crate::op::UnaryOp;
 use crate::{DType, Error, Result, Shape};
 
 impl Tensor {
@@ -90,22 +91,69 @@ impl Tensor {
     /// - `self`: `[…, in]`, result: `[…, out]`
     /// - `weight`: `[out, in]`, as PyTorch stores it; `bias`: `[out]`
     pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        self.check_same("linear", weight)?;
+        self.check_linear("linear", weight, bias)?;
+        self.backend().linear(self, weight, bias)
+    }
+
+    /// `activation(self · weightᵀ + bias + residual)` in one pass over the result where the device has such a kernel. Without a
+    /// gradient: a graph takes the steps one by one.
+    ///
+    /// # Shapes
+    /// As in [`linear`](Self::linear); the residual has the shape of the result.
+    ///
+    /// ```
+    /// use gradus_tensor::{Device, Tensor, op::UnaryOp};
+    /// # fn main() -> gradus_tensor::Result<()> {
+    /// let cpu = &Device::cpu();
+    /// let (x, w) = (Tensor::from_slice(&[1f32, -2.0], [1, 2], cpu)?, Tensor::ones([3, 2], cpu)?);
+    /// let residual = Tensor::from_slice(&[0f32, 1.0, 2.0], [1, 3], cpu)?;
+    /// let y = x.linear_fused(&w, None, Some(&residual), Some(UnaryOp::Relu))?;
+    /// assert_eq!(y.to_vec::<f32>()?, [0., 0., 1.]);
+    /// # Ok(()) }
+    /// ```
+    pub fn linear_fused(
+        &self,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        residual: Option<&Tensor>,
+        activation: Option<UnaryOp>,
+    ) -> Result<Tensor> {
+        const OP: &str = "linear_fused";
+        self.check_linear(OP, weight, bias)?;
+        if let Some(residual) = residual {
+            self.check_same(OP, residual)?;
+            let (lead, out) = (&self.dims()[..self.rank() - 1], weight.dims()[0]);
+            if residual.rank() != self.rank()
+                || residual.dims()[..lead.len()] != *lead
+                || residual.dims()[lead.len()] != out
+            {
+                return Err(Error::shape(
+                    OP,
+                    residual.shape(),
+                    format!("expected a residual of {lead:?} and then {out}"),
+                ));
+            }
+        }
+        self.backend().linear_fused(self, weight, bias, residual, activation)
+    }
+
+    fn check_linear(&self, op: &'static str, weight: &Tensor, bias: Option<&Tensor>) -> Result<()> {
+        self.check_same(op, weight)?;
         let (&[.., features], &[out, inputs]) = (self.dims(), weight.dims()) else {
-            return Err(Error::shapes("linear", self.shape(), weight.shape())
+            return Err(Error::shapes(op, self.shape(), weight.shape())
                 .hint("the input is […, in] and the weight [out, in]"));
         };
         if features != inputs {
-            return Err(Error::shapes("linear", self.shape(), weight.shape()).hint(format!(
+            return Err(Error::shapes(op, self.shape(), weight.shape()).hint(format!(
                 "the last dim of the input has {features} features, the weight expects {inputs}"
             )));
         }
         if let Some(bias) = bias {
-            self.check_same("linear", bias)?;
+            self.check_same(op, bias)?;
             if bias.dims() != [out] {
-                return Err(Error::shape("linear", bias.shape(), format!("expected a bias of [{out}]")));
+                return Err(Error::shape(op, bias.shape(), format!("expected a bias of [{out}]")));
             }
         }
-        self.backend().linear(self, weight, bias)
+        Ok(())
     }
 }

@@ -19,7 +19,7 @@ pub use along::{check_arg_reduce, check_reduce, check_scan, check_sort};
 pub use elementwise::{check_binary, check_compare, check_predicate, check_select, check_unary};
 pub use fused::{check_clamp_and_dropout, check_cross_entropy, check_norms, check_optimizers, check_softmax};
 pub use indexing::{check_copies, check_index, check_random};
-pub use products::{check_conv, check_matmul, check_pool};
+pub use products::{check_conv, check_linear, check_matmul, check_pool};
 pub use recurrent::check_rnn;
 
 use crate::{DType, Device, Result, Scalar, Tensor, match_dtype};
@@ -42,6 +42,7 @@ pub fn check_backend(device: &Device) {
     check_index(device);
     check_random(device);
     check_matmul(device);
+    check_linear(device);
     check_conv(device);
     check_pool(device);
     check_clamp_and_dropout(device);

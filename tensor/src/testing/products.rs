@@ -52,6 +52,50 @@ pub fn check_matmul(device: &Device) {
     });
 }
 
+/// `activation(x · weightᵀ + bias + residual)` with and without each of its parts.
+pub fn check_linear(device: &Device) {
+    Report::of("linear", |report| {
+        let backend = device.backend();
+        for (dtype, [m, k, n]) in FLOATS.into_iter().flat_map(|t| [[3, 5, 2], [20, 40, 24]].map(|s| (t, s))) {
+            let values = |len, seed| moderate(len, dtype, seed);
+            let (xv, wv, bv, rv) = (values(m * k, 1), values(n * k, 2), values(n, 3), values(m * n, 4));
+            let (x, w) = (upload(device, dtype, &[m, k], &xv)?, upload(device, dtype, &[n, k], &wv)?);
+            let (b, r) = (upload(device, dtype, &[n], &bv)?, upload(device, dtype, &[m, n], &rv)?);
+            let turned = r.t()?.copy()?.t()?;
+            let activations =
+                [UnaryOp::Relu, UnaryOp::Relu6, UnaryOp::Gelu, UnaryOp::GeluTanh, UnaryOp::Silu]
+                    .into_iter()
+                    .chain([UnaryOp::Sigmoid, UnaryOp::Tanh, UnaryOp::Hardswish, UnaryOp::Softplus]);
+            let mut cases = vec![(None, None, None), (Some(&b), None, None), (None, Some(&r), None)];
+            cases.extend(activations.map(|op| (Some(&b), Some(&turned), Some(op))));
+            for (bias, residual, activation) in cases {
+                let sums: Vec<f64> = places(&[m, n])
+                    .map(|p| {
+                        let sum: f64 = (0..k).map(|l| xv[p[0] * k + l] * wv[p[1] * k + l]).sum();
+                        let added = residual.map_or(0.0, |_| rv[p[0] * n + p[1]]);
+                        sum + bias.map_or(0.0, |_| bv[p[1]]) + added
+                    })
+                    .collect();
+                let largest = sums.iter().fold(1.0f64, |most, x| most.max(x.abs()));
+                let exact: Vec<f64> =
+                    sums.into_iter().map(|x| activation.map_or(x, |op| op.scalar_f64()(x))).collect();
+                let sum = sum_of(k, dtype);
+                // What an activation is given may be rounded before, up to three times.
+                let before = 4.0 * epsilon(dtype) * largest;
+                let allowed =
+                    Tolerance { relative: 4.0 * sum.relative, absolute: 2.0 * sum.absolute + before };
+                let label = || format!("linear of {dtype}, [{m}, {k}, {n}], {activation:?}");
+                let y = backend.linear_fused(&x, &w, bias, residual, activation)?;
+                report.close(label, &y, &exact, allowed)?;
+                if residual.is_none() {
+                    report.same(label, &backend.linear(&x, &w, bias)?, &y)?;
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
 /// `Σ a · b` over all elements.
 fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
     Ok(host(a)?.iter().zip(host(b)?).map(|(a, b)| a * b).sum())

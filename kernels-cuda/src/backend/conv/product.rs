@@ -4,6 +4,7 @@ use tensor::{DType, Result};
 
 use super::geometry::Dim;
 use super::order::Order;
+use crate::backend::gemm::epilogue::Epilogue;
 use crate::backend::gemm::plan::{self, Extent, Tile};
 use crate::backend::gemm::product::{Axis, Extents, Frame, Gathered, Output, Strided, runs_fit};
 use crate::backend::gemm::work::{Work, run};
@@ -139,6 +140,7 @@ fn planes(gpu: &'static Gpu, op: &'static str, form: Form, parts: Parts) -> Resu
             bias_row: bias as i64,
             bias_column: 0,
             batch: batch.walk(),
+            epilogue: Epilogue::PLAIN,
         },
         pointers: [at[0], at[1], at[2], parts.bias_at()],
         dtype,
@@ -184,6 +186,7 @@ fn places_by_channels(gpu: &'static Gpu, op: &'static str, parts: Parts) -> Resu
             bias_row: 0,
             bias_column: bias as i64,
             batch: batch.walk(),
+            epilogue: Epilogue::PLAIN,
         },
         pointers: [at[0], at[2], at[1], parts.bias_at()],
         dtype,
@@ -214,6 +217,7 @@ fn taps_by_channels(gpu: &'static Gpu, op: &'static str, parts: Parts) -> Result
             bias_row: 0,
             bias_column: 0,
             batch: batch.walk(),
+            epilogue: Epilogue::PLAIN,
         },
         pointers: [at[0], at[1], at[2], Pointer::NONE],
         dtype,

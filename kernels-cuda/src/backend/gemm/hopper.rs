@@ -229,7 +229,11 @@ impl Hopper {
             bias_row: _,
             bias_column: _,
             batch: _,
+            epilogue,
         } = work.out;
+        if !epilogue.is_plain() {
+            return None;
+        }
         let beside = |operand: usize| batch.0.iter().map(|(n, s)| (*n, s[operand])).collect::<Vec<_>>();
         let [(rows, a_k), (columns, b_k)] = sides;
         let Work { extent, pointers, .. } = *work;

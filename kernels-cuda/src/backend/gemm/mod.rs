@@ -1,12 +1,15 @@
 //! Matrix products of tensors, and the linear layer.
 
+pub(crate) mod epilogue;
 pub(crate) mod hopper;
 pub(crate) mod plan;
 pub(crate) mod product;
 pub(super) mod work;
 
+use tensor::op::UnaryOp;
 use tensor::{DType, Error, Result, Shape, Tensor};
 
+use self::epilogue::{Epilogue, Fused};
 use self::hopper::Hopper;
 use self::plan::{Extent, Tile};
 use self::product::{Axis, Extents, Output, Strided, runs_fit};
@@ -28,26 +31,29 @@ pub(super) fn matmul(gpu: &'static Gpu, a: &Tensor, b: &Tensor) -> Result<Tensor
     }
     let (lead, [_, n]) = (&a.dims()[..a.rank() - 1], last_two(b)?);
     let y = New::contiguous(gpu, [lead, &[n]].concat(), a.dtype())?;
-    product(gpu, "matmul", &y, a, b, None)?;
+    product(gpu, "matmul", &y, a, b, None, Epilogue::PLAIN)?;
     y.tensor()
 }
 
-/// `[…, in] · [out, in]ᵀ (+ [out]) -> […, out]`.
+/// `activation([…, in] · [out, in]ᵀ (+ [out]) (+ residual)) -> […, out]`.
 pub(super) fn linear(
     gpu: &'static Gpu,
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
+    residual: Option<&Tensor>,
+    activation: Option<UnaryOp>,
 ) -> Result<Tensor> {
     if !x.dtype().is_float() {
         return Err(Error::dtype("linear", x.dtype(), "floats"));
     }
     let (lead, inputs, outputs) = (&x.dims()[..x.rank() - 1], weight.dims()[1], weight.dims()[0]);
     let y = New::contiguous(gpu, [lead, &[outputs]].concat(), x.dtype())?;
+    let fused = Fused::new(gpu, y.operand().layout, residual, activation)?;
     let rows = Shape::from(lead).numel();
     let x = if inputs == 0 { x.reshape([rows, 0])? } else { x.reshape([rows, inputs])? };
-    product(gpu, "linear", &y, &x, &weight.t()?, bias)?;
-    y.tensor()
+    product(gpu, "linear", &y, &x, &weight.t()?, bias, fused.epilogue())?;
+    fused.finish(y.tensor()?)
 }
 
 fn last_two(x: &Tensor) -> Result<[usize; 2]> {
@@ -57,7 +63,7 @@ fn last_two(x: &Tensor) -> Result<[usize; 2]> {
     }
 }
 
-/// `y = a · b + bias`, for a row-major `y` whose elements are those of `[…, m, n]`.
+/// `y = a · b + bias` and the epilogue, for a row-major `y` whose elements are those of `[…, m, n]`.
 fn product(
     gpu: &'static Gpu,
     op: &'static str,
@@ -65,6 +71,7 @@ fn product(
     a: &Tensor,
     b: &Tensor,
     bias: Option<&Tensor>,
+    epilogue: Epilogue,
 ) -> Result<()> {
     let (lead, dtype) = (a.rank() - 2, a.dtype());
     let ([m, k], [_, n]) = (last_two(a)?, last_two(b)?);
@@ -99,18 +106,16 @@ fn product(
         rows: countable(op, m)?,
         columns: countable(op, n)?,
         with_bias: u32::from(bias.is_some()),
-        vector: u32::from(runs_fit(
-            &[(n, 1)],
-            &[&[(m, n as isize)], &beside(0)],
-            y.at().0,
-            lanes,
-            dtype.size(),
-        )),
+        vector: u32::from(
+            epilogue.is_aligned()
+                && runs_fit(&[(n, 1)], &[&[(m, n as isize)], &beside(0)], y.at().0, lanes, dtype.size()),
+        ),
         row: Axis::new(&[(m, n as isize)]),
         column: Axis::new(&[(n, 1)]),
         bias_row: 0,
         bias_column: bias.map_or(0, |b| b.layout().strides()[0] as i64),
         batch: batch.walk(),
+        epilogue,
     };
     let work = Work { extent, a: left, b: right, out, pointers, dtype };
     let tiles: &[Tile] = match dtype {

@@ -1,5 +1,6 @@
 //! What a matrix product is made of, as its kernels take it: the structures of `cuda/gemm`.
 
+use super::epilogue::Epilogue;
 use crate::backend::walk::{Dims, Divisor, Walk};
 
 /// Dims of a tensor, the one that runs fastest first: extents and strides.
@@ -111,6 +112,7 @@ pub(crate) struct Output {
     pub(crate) bias_column: i64,
     /// Over the matrices: of y, a, b and bias.
     pub(crate) batch: Walk<4>,
+    pub(crate) epilogue: Epilogue,
 }
 
 /// The order of tiles: `Tiles` of `cuda/gemm/product.h`.

@@ -1,6 +1,7 @@
 //! Makes a library of kernels with the machine's C++ compiler.
 
 use super::EmulatorError;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -57,8 +58,8 @@ pub fn compile_with(own: &[PathBuf], folder: &Path) -> Result<PathBuf, EmulatorE
 
 /// Compiles kernels in several sources, each of which includes `device.h`, to one library in `folder`, and gives its path.
 ///
-/// A source that was compiled before is compiled again only if it or a header changed, be it one of this crate or one that lies
-/// in the folder of the source or below. The compiler is the one that `CXX` names, else `c++`, `g++` or `clang++`.
+/// A source that was compiled before is compiled again only if it changed, or one of the headers that it includes. The compiler is
+/// the one that `CXX` names, else `c++`, `g++` or `clang++`.
 ///
 /// # Errors
 ///
@@ -107,23 +108,25 @@ impl Unit {
     }
 }
 
-/// Of all that a source is made of: its path and text, and the headers that it may include.
+/// Of all that a source is made of: its path and text, and the headers that it includes.
 pub(crate) fn hash_of_source(source: &Path) -> Result<u64, EmulatorError> {
-    let mut texts = vec![read(source)?];
-    headers_below(source.parent().unwrap_or(Path::new("")), &mut texts)?;
+    let mut texts = BTreeMap::new();
+    with_headers(source, &mut texts)?;
     Ok(hash(&(&texts, source, HEADERS)))
 }
 
-/// Appends the texts of all headers in a folder and below it.
-fn headers_below(folder: &Path, texts: &mut Vec<String>) -> Result<(), EmulatorError> {
-    let entries = fs::read_dir(folder).map_err(|e| file(folder, &e))?;
-    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    paths.sort();
-    for path in paths {
-        if path.is_dir() {
-            headers_below(&path, texts)?;
-        } else if path.extension().is_some_and(|extension| extension == "h") {
-            texts.push(read(&path)?);
+/// Adds the text of a file, and of the headers that it includes, of those that lie beside it or below.
+fn with_headers(path: &Path, texts: &mut BTreeMap<PathBuf, String>) -> Result<(), EmulatorError> {
+    if texts.contains_key(path) {
+        return Ok(());
+    }
+    let text = read(path)?;
+    texts.insert(path.to_owned(), text.clone());
+    let included = text.lines().filter_map(|line| line.trim().strip_prefix("#include \"")?.split('"').next());
+    for name in included {
+        let header = path.parent().expect("a file lies in a folder").join(name);
+        if let Ok(header) = header.canonicalize() {
+            with_headers(&header, texts)?;
         }
     }
     Ok(())

@@ -14,8 +14,8 @@
         multiply<f32, __VA_ARGS__>(p, y, partial, a, b, bias);                                                                   \
     }
 #define CONVS(tile, ...)                                                                                                         \
-    CONV(tile, nt, GatheredLast, Strided, __VA_ARGS__, true, true) CONV(tile, nn, GatheredLast, Strided, __VA_ARGS__, true, false) \
-    CONV(tile, taps, Strided, GatheredTaps, __VA_ARGS__, false, false)
+    CONV(tile, nt, GatheredLast, Runs, __VA_ARGS__, true, true) CONV(tile, nn, GatheredLast, Runs, __VA_ARGS__, true, false) \
+    CONV(tile, taps, Runs, GatheredTaps, __VA_ARGS__, false, false)
 
 CONVS(128x128, 128, 128, 16, 2, 2)
 CONVS(64x64, 64, 64, 16, 1, 1)

@@ -6,6 +6,7 @@
 use crate::CudaError;
 use crate::backend::gemm::hopper::Mapped;
 use crate::backend::gemm::epilogue::Epilogue;
+use crate::backend::conv::depthwise::Depthwise;
 use crate::backend::gemm::product::{Gathered, Output, Product, Strided};
 use crate::backend::rnn::Sequence;
 use crate::backend::walk::{Divisor, Walk};
@@ -31,6 +32,8 @@ unsafe impl Parameter for Groups {}
 unsafe impl Parameter for Sequence {}
 // SAFETY: `Numbers` of cuda/graph.cu has this member.
 unsafe impl Parameter for Numbers {}
+// SAFETY: `Depthwise` of cuda/depthwise.cu has these members in this order: numbers of 32 bits in an even count, then numbers of 64.
+unsafe impl Parameter for Depthwise {}
 // SAFETY: `Windows` of cuda/windows.h has these members in this order: numbers of 32 bits all.
 unsafe impl Parameter for Windows {}
 
@@ -214,12 +217,21 @@ launchers! {
     channel_moments(
         places: Divisor, channels: u32, count: u32, chunk: u32, log_size: u32, means: Pointer, squares: Pointer, x: Pointer,
     );
+    /// `column_moments_T`.
+    column_moments(
+        rows: u32, channels: u32, chunk: u32, log_across: u32, means: Pointer, squares: Pointer, x: Pointer,
+    );
+    /// `column_gradients_T`.
+    column_gradients(
+        rows: u32, channels: u32, chunk: u32, log_across: u32, dw: Pointer, db: Pointer, g: Pointer, x: Pointer,
+        means: Pointer, rstds: Pointer,
+    );
     /// `join_moments_T`.
     join_moments(
         channels: u32, pieces: u32, count: u32, chunk: u32, mean: Pointer, variance: Pointer, means: Pointer,
         squares: Pointer,
     );
-    /// `batch_norm_T`.
+    /// `batch_norm_T` and `batch_norm_v_T`.
     batch_norm(
         count: u32, places: Divisor, channels: Divisor, affine: u32, y: Pointer, x: Pointer, means: Pointer, rstds: Pointer,
         w: Pointer, b: Pointer,
@@ -229,18 +241,18 @@ launchers! {
         places: Divisor, channels: u32, count: u32, chunk: u32, log_size: u32, dw: Pointer, db: Pointer, g: Pointer, x: Pointer,
         means: Pointer, rstds: Pointer,
     );
-    /// `batch_norm_backward_T`.
+    /// `batch_norm_backward_T` and `batch_norm_backward_v_T`.
     batch_norm_backward(
         count: u32, places: Divisor, channels: Divisor, affine: u32, training: u32, scale: f64, dx: Pointer, g: Pointer,
         x: Pointer, means: Pointer, rstds: Pointer, w: Pointer, dw: Pointer, db: Pointer,
     );
-    /// `max_pool_T` of cuda/pool.cu.
+    /// `max_pool_T` of cuda/pool.cu; this and the next but one have twins in vectors, `max_pool_v_T`.
     max_pool(windows: Windows, count: u32, form: u32, y: Pointer, index: Pointer, code: Pointer, x: Pointer);
     /// `max_pool_index`.
     max_pool_index(windows: Windows, count: u32, index: Pointer, code: Pointer);
     /// `max_pool_backward_T`.
     max_pool_backward(windows: Windows, count: u32, form: u32, dx: Pointer, g: Pointer, index: Pointer, code: Pointer);
-    /// `avg_pool_T` and `avg_pool_backward_T`.
+    /// `avg_pool_T` and `avg_pool_backward_T`, and in vectors `avg_pool_v_T` and `avg_pool_backward_v_T`.
     avg_pool(windows: Windows, count: u32, padded: u32, fixed: f64, y: Pointer, x: Pointer);
     /// `adaptive_max_pool_T`.
     adaptive_max_pool(windows: Windows, count: u32, y: Pointer, index: Pointer, x: Pointer);
@@ -265,6 +277,12 @@ launchers! {
     channels_last(
         places: Walk<1>, count: u32, given: u32, channels: u32, stride: i64, y: Pointer, x: Pointer,
     );
+    /// `depthwise_ORDER_WINDOW_T` of cuda/depthwise.cu.
+    depthwise(d: Depthwise, y: Pointer, x: Pointer, w: Pointer, with_bias: u32, bias: Pointer, epilogue: Epilogue);
+    /// `depthwise_grad_input_ORDER_T`.
+    depthwise_grad_input(d: Depthwise, dx: Pointer, g: Pointer, w: Pointer);
+    /// `depthwise_grad_weight_TAPS_T`.
+    depthwise_grad_weight(d: Depthwise, chunk: u32, log_across: u32, dw: Pointer, g: Pointer, x: Pointer);
     /// `conv_naive_T` of cuda/conv.cu.
     conv_naive(p: Product<Strided, Gathered>, count: u32, y: Pointer, a: Pointer, b: Pointer, bias: Pointer);
     /// `sum_parts_T` of cuda/gemm.cu.

@@ -6,7 +6,7 @@
 mod emulated_gpu;
 
 use emulated_gpu::on_emulated_gpu;
-use tensor::{Conv, DType, Device, Result, Tensor};
+use tensor::{Conv, DType, Device, Pool, Result, Tensor};
 
 /// Numbers from -2 to 2 that repeat after a long while.
 fn integers(dims: &[usize], dtype: DType, seed: usize) -> Result<Tensor> {
@@ -88,6 +88,41 @@ const CASES: [(&[usize], &[usize], Conv); 12] = {
     ]
 };
 
+/// One channel for each group: taps that a thread has in registers and others, with and without strides, in one to three dims.
+const DEPTHWISE: [(&[usize], &[usize], Conv); 9] = {
+    const fn of(stride: [usize; 3], padding: [usize; 3], dilation: [usize; 3], groups: usize) -> Conv {
+        Conv { stride, padding, dilation, groups }
+    }
+    const ONE: [usize; 3] = [1; 3];
+    [
+        (&[2, 16, 9, 7], &[16, 1, 3, 3], of(ONE, [1, 1, 0], ONE, 16)),
+        (&[1, 24, 8, 11], &[24, 1, 3, 3], of([2, 2, 1], [1, 1, 0], ONE, 24)),
+        (&[2, 8, 9, 10], &[8, 1, 5, 5], of(ONE, [2, 2, 0], ONE, 8)),
+        (&[1, 20, 7, 6], &[20, 1, 3, 3], of(ONE, [1, 1, 0], ONE, 20)),
+        (&[1, 8, 9, 10], &[8, 1, 4, 2], of([1, 3, 1], [2, 0, 0], [1, 2, 1], 8)),
+        (&[1, 8, 6, 6], &[8, 1, 1, 1], of(ONE, [2, 1, 0], ONE, 8)),
+        (&[2, 8, 13], &[8, 1, 3], of(ONE, [1, 0, 0], ONE, 8)),
+        (&[1, 8, 4, 5, 6], &[8, 1, 2, 3, 3], of([1, 2, 2], [1, 1, 0], ONE, 8)),
+        (&[3, 264, 5, 5], &[264, 1, 3, 3], of(ONE, [1, 1, 0], ONE, 264)),
+    ]
+};
+
+#[test]
+fn depthwise_convolutions_and_their_gradients_are_those_of_the_cpu_in_either_order() {
+    fn check(gpu: &Device) -> Result<()> {
+        for dtype in [DType::BF16, DType::F16, DType::F32, DType::F64] {
+            for (xs, ws, conv) in &DEPTHWISE {
+                compare(gpu, dtype, xs, ws, conv)?;
+            }
+        }
+        let x = channels_last(&integers(&[1, 16, 6, 6], DType::BF16, 1)?.to_device(gpu)?)?;
+        let w = integers(&[16, 1, 3, 3], DType::BF16, 2)?.to_device(gpu)?;
+        assert!(is_channels_last(&x.conv(&w, None, &Conv::default().groups(16))?));
+        Ok(())
+    }
+    on_emulated_gpu(|gpu| check(gpu).unwrap());
+}
+
 #[test]
 fn convolutions_and_their_gradients_are_those_of_the_cpu_in_either_order() {
     fn check(gpu: &Device) -> Result<()> {
@@ -151,6 +186,80 @@ fn numbers_that_no_window_takes_may_be_huge_and_what_kernels_do_not_count_is_an_
         let x = Tensor::ones([1, 4, 3], gpu)?;
         let w = Tensor::ones([4, 4, 1], gpu)?;
         assert!(x.conv(&w, None, &Conv::default().padding(1 << 40).stride(1 << 50)).is_err());
+        Ok(())
+    }
+    on_emulated_gpu(|gpu| check(gpu).unwrap());
+}
+
+/// Pooling of images with their channels last, forward and backward: the numbers of planes, and channels stay last.
+#[test]
+fn pooling_keeps_channels_last() {
+    fn check(gpu: &Device) -> Result<()> {
+        let cases: [(&[usize], Pool); 4] = [
+            (&[2, 16, 7, 6], Pool::new(3).stride(2).padding(1)),
+            (&[2, 5, 7, 6], Pool::new(2)),
+            (&[2, 8, 9], Pool::new(3).stride(1).count_include_pad(false).padding(1)),
+            (&[1, 8, 4, 5, 3], Pool::new(2).stride(1)),
+        ];
+        let backend = gpu.backend();
+        for dtype in [DType::BF16, DType::F32, DType::F64] {
+            for (dims, pool) in cases {
+                let planes = integers(dims, dtype, 1)?.to_device(gpu)?;
+                let last = channels_last(&planes)?;
+                let run = |x: &Tensor| -> Result<Vec<Tensor>> {
+                    let (y, places) = backend.max_pool_places(x, &pool, true)?;
+                    let places = places.expect("places were asked for");
+                    let index = backend.max_pool_index(&places, x.shape(), &pool)?;
+                    let back = backend.max_pool_places_backward(&y, &places, x.shape(), &pool)?;
+                    let mean = backend.avg_pool(x, &pool)?;
+                    let mean_back = backend.avg_pool_backward(&mean, x.shape(), &pool)?;
+                    let output = y.shape();
+                    let (adaptive, at) = backend.adaptive_max_pool(x, output)?;
+                    let cells = backend.adaptive_avg_pool(x, output)?;
+                    let cells_back = backend.adaptive_avg_pool_backward(&cells, x.shape())?;
+                    Ok(vec![y, index, back, mean, mean_back, adaptive, at, cells, cells_back])
+                };
+                for (i, (y, expected)) in run(&last)?.iter().zip(run(&planes)?).enumerate() {
+                    assert!(is_channels_last(y), "{i} of {dims:?}: {:?}", y.layout());
+                    assert!(values(y)? == values(&expected)?, "{i} of {dtype}, {dims:?}, {pool:?}");
+                }
+            }
+        }
+        Ok(())
+    }
+    on_emulated_gpu(|gpu| check(gpu).unwrap());
+}
+
+/// Batch normalisation of images with their channels last, against the CPU.
+#[test]
+fn batch_norm_keeps_channels_last() {
+    fn check(gpu: &Device) -> Result<()> {
+        for dtype in [DType::BF16, DType::F32, DType::F64] {
+            for dims in [[3, 16, 5, 7], [2, 6, 5, 7], [9, 24, 11, 10], [40, 8, 1, 1]] {
+                let run = |device: &Device| -> Result<Vec<Tensor>> {
+                    let n: usize = dims.iter().product();
+                    let wave: Vec<f32> = (0..n).map(|i| (i as f32 * 0.37).sin() * 2.0 + 1.0).collect();
+                    let x = Tensor::from_vec(wave, dims, device)?.to_dtype(dtype)?;
+                    let x = channels_last(&x)?;
+                    let (g, w) = (x.square()?, integers(&dims[1..2], dtype, 2)?.to_device(device)?);
+                    let b = device.backend();
+                    let (mean, variance) = b.batch_norm_stats(&x)?;
+                    let rstd = variance.add_scalar(1e-3)?.rsqrt()?;
+                    let y = b.batch_norm_apply(&x, &mean, &rstd, Some(&w), Some(&w))?;
+                    let (dx, dw, db) = b.batch_norm_backward(&g, &x, &mean, &rstd, Some(&w), true)?;
+                    Ok(vec![y, dx, mean, variance, dw, db])
+                };
+                let (found, expected) = (run(gpu)?, run(&Device::cpu())?);
+                for (i, (y, expected)) in found.iter().zip(&expected).enumerate() {
+                    assert!(i > 1 || is_channels_last(y), "{i} of {dims:?}: {:?}", y.layout());
+                    let error = if dtype.size() == 2 { 0.02 } else { 1e-4 };
+                    let (y, expected) = (values(y)?, values(expected)?);
+                    let largest = expected.iter().fold(1e-3, |a: f64, b| a.max(b.abs()));
+                    let near = y.iter().zip(&expected).all(|(a, b)| (a - b).abs() <= error * largest);
+                    assert!(near, "{i} of {dtype}, {dims:?}: {y:?}, expected {expected:?}");
+                }
+            }
+        }
         Ok(())
     }
     on_emulated_gpu(|gpu| check(gpu).unwrap());

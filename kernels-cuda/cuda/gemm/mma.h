@@ -37,12 +37,12 @@ template <class T, class Operand, int ROWS, int THREADS, bool BY_K> struct Copie
         Place column;
         UNROLL for (int c = 0; c < CHUNKS; c++) {
             const u32 k = k0 + Part::k(c), at = base + place_of_run<ROWS, BY_K>(Part::row(c), Part::k(c));
-            if (o.vector) {
+            if (Operand::RUNS_ONLY || o.vector) {
                 if (c == 0 || !BY_K) column = o.column_at(k);
                 const Place &row = places[BY_K ? c : 0];
                 const bool inside = first + Part::row(c) < rows && k < to && o.meet(row, column);
                 copy_async16(tile, at, x, inside ? row.offset + column.offset : 0, inside ? 16 : 0);
-            } else tile.template store_vector<V>(at, elements(o, x, c, k, to));
+            } else if constexpr (!Operand::RUNS_ONLY) tile.template store_vector<V>(at, elements(o, x, c, k, to));
         }
     }
 

@@ -45,16 +45,27 @@ struct Strided {
         i64 offset;
     };
 
+    // Whether a kernel has no code for elements: runs are whole and aligned always.
+    static constexpr bool RUNS_ONLY = false;
+
     DEVICE Place row_at(u32 i) const { return {row.offset(i)}; }
     DEVICE Place column_at(u32 k) const { return {column.offset(k)}; }
     DEVICE bool meet(const Place &, const Place &) const { return true; }
+};
+
+// As `Strided`, of whole and aligned runs always.
+struct Runs : Strided {
+    static constexpr bool RUNS_ONLY = true;
 };
 
 // As `Strided`, and the element is 0 unless each of three coordinates, to which row and column contribute, lies in the image:
 // coordinate s is row_steps[s] · (index s of the row) + column_steps[s] · (index s of the column) + shifts[s], where the indices of
 // coordinates begin with index ROW of the row and COLUMN of the column. The fourth index is no coordinate: images if it is the last,
 // channels that lie side by side if it is the first.
+// Runs of channels are whole and aligned always.
 template <int ROW, int COLUMN> struct Windowed {
+    static constexpr bool RUNS_ONLY = ROW != COLUMN;
+
     Axis row, column; // of rank 4
     u32 vector;
     i32 row_steps[3], column_steps[3], shifts[3];

@@ -31,8 +31,8 @@ template <class T, class Operand, int ROWS, int DEPTH, int THREADS, bool BY_K> s
 
     // Takes the tile from k0 on; what lies from `to` on is 0.
     DEVICE void load(const Operand &o, Global<const T> x, u32 k0, u32 to) {
-        if (o.vector) load_runs(o, x, k0, to);
-        else load_elements(o, x, k0, to);
+        if (Operand::RUNS_ONLY || o.vector) load_runs(o, x, k0, to);
+        else if constexpr (!Operand::RUNS_ONLY) load_elements(o, x, k0, to);
     }
 
     // Writes it to shared memory.

@@ -1,6 +1,7 @@
 //! A GPU as a device for tensors: `impl Backend`, one file for each kernel family.
 
-mod conv;
+mod channels;
+pub(crate) mod conv;
 mod copy;
 mod elementwise;
 pub(crate) mod gemm;
@@ -152,7 +153,18 @@ impl Backend for Cuda {
         gemm::linear(self.0, x, weight, bias, residual, activation)
     }
     fn conv(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Result<Tensor> {
-        conv::conv(self.0, x, weight, bias, conv)
+        conv::conv(self.0, x, weight, bias, conv, None, None)
+    }
+    fn conv_fused(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        conv: &Conv,
+        residual: Option<&Tensor>,
+        activation: Option<UnaryOp>,
+    ) -> Result<Tensor> {
+        conv::conv(self.0, x, weight, bias, conv, residual, activation)
     }
     fn conv_grad_input(&self, grad: &Tensor, weight: &Tensor, input: Shape, conv: &Conv) -> Result<Tensor> {
         conv::conv_grad_input(self.0, grad, weight, input, conv)

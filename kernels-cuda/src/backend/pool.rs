@@ -1,7 +1,8 @@
-//! Pooling over windows of planes, forward and backward.
+//! Pooling over windows of planes, forward and backward. Images whose channels come last stay so.
 
 use tensor::{DType, Layout, Number, Pool, Result, Shape, Tensor};
 
+use super::channels::{Lies, is_aligned};
 use super::copy::full;
 use super::index::add_to_zeros;
 use super::lines::countable;
@@ -27,6 +28,42 @@ fn windows(op: &'static str, x: Shape, out: Shape, pool: &Pool, dilated: bool) -
     let taps = pool.kernel[..size.len()].iter().try_fold(1usize, |taps, &k| taps.checked_mul(k));
     countable(op, &[taps.unwrap_or(usize::MAX)])?;
     Ok(Windows::of_pool(size, out, pool, dilated))
+}
+
+/// How many units a kernel has to work on, and what they are: elements, or vectors of 16 bytes of channels that come last.
+struct Units {
+    count: usize,
+    /// Side by side at a place.
+    inner: usize,
+    /// What the names of kernels have for them.
+    suffix: &'static str,
+}
+
+impl Units {
+    /// Of a result of a shape: elements.
+    fn elements(shape: Shape, lies: Lies) -> Units {
+        let inner = if lies == Lies::Last { shape.dims()[1] } else { 1 };
+        Units { count: shape.numel(), inner, suffix: "" }
+    }
+
+    /// Of a result of a shape in memory of its own, from these operands: vectors where all are whole and aligned.
+    fn new(shape: Shape, lies: Lies, operands: &[&Tensor]) -> Units {
+        let units = Units::elements(shape, lies);
+        let lanes = operands.first().map_or(1, |x| 16 / x.dtype().size());
+        // Bytes beside the elements are taken as many at once, and need no more than that.
+        if lies == Lies::Last && units.inner.is_multiple_of(lanes) && operands.iter().all(|x| is_aligned(x)) {
+            return Units { count: units.count / lanes, inner: units.inner / lanes, suffix: "_v" };
+        }
+        units
+    }
+
+    fn launch(&self) -> Launch {
+        threads(self.count)
+    }
+
+    fn windows(&self, windows: Windows) -> Windows {
+        windows.beside(self.inner)
+    }
 }
 
 /// How the place of a largest element is written: `Place` of `cuda/pool.cu`.
@@ -63,19 +100,22 @@ fn largest(gpu: &'static Gpu, x: &Tensor, pool: &Pool, place: Place) -> Result<(
     const OP: &str = "max_pool";
     let out = pool.output_shape(OP, x.shape())?;
     countable(OP, &[x.numel(), out.numel()])?;
-    let y = New::contiguous(gpu, out, x.dtype())?;
+    let lies = Lies::of(x);
+    let of = |dtype: DType| New::of(gpu, lies.layout(out), dtype);
+    let y = of(x.dtype())?;
     let places = match place {
         Place::NotAsked => None,
-        Place::Index => Some(New::contiguous(gpu, out, DType::I64)?),
-        Place::Code => Some(New::contiguous(gpu, out, DType::U8)?),
+        Place::Index => Some(of(DType::I64)?),
+        Place::Code => Some(of(DType::U8)?),
     };
     if out.numel() > 0 {
-        let x = x.contiguous()?;
-        let windows = windows(OP, x.shape(), out, pool, true)?;
-        let (kernel, count) = (format!("max_pool_{}", short(x.dtype())), out.numel());
+        let x = lies.bring(gpu, x)?;
+        let units = Units::new(out, lies, &[&x]);
+        let windows = units.windows(windows(OP, x.shape(), out, pool, true)?);
+        let (kernel, count) = (format!("max_pool{}_{}", units.suffix, short(x.dtype())), units.count as u32);
         let [index, code] = place.pointers(places.as_ref().map_or(Pointer::NONE, New::at));
-        let (launch, form) = (threads(count), place as u32);
-        launch::max_pool(gpu, &kernel, launch, windows, count as u32, form, y.at(), index, code, at(&x))?;
+        let (launch, form) = (units.launch(), place as u32);
+        launch::max_pool(gpu, &kernel, launch, windows, count, form, y.at(), index, code, at(&x))?;
     }
     Ok((y.tensor()?, places.map(New::tensor).transpose()?))
 }
@@ -105,12 +145,14 @@ pub(super) fn max_pool_index(
     if Place::of(places) == Place::Index {
         return Ok(places.clone());
     }
-    let (places, count) = (places.contiguous()?, places.numel());
-    let index = New::contiguous(gpu, places.shape(), DType::I64)?;
-    if count > 0 {
-        let windows = windows("max_pool", input, places.shape(), pool, true)?;
-        let (launch, kernel) = (threads(count), "max_pool_index");
-        launch::max_pool_index(gpu, kernel, launch, windows, count as u32, index.at(), at(&places))?;
+    let lies = Lies::of(places);
+    let places = lies.bring(gpu, places)?;
+    let index = New::of(gpu, lies.layout(places.shape()), DType::I64)?;
+    let units = Units::elements(places.shape(), lies);
+    if units.count > 0 {
+        let windows = units.windows(windows("max_pool", input, places.shape(), pool, true)?);
+        let (launch, kernel, count) = (units.launch(), "max_pool_index", units.count as u32);
+        launch::max_pool_index(gpu, kernel, launch, windows, count, index.at(), at(&places))?;
     }
     index.tensor()
 }
@@ -145,24 +187,16 @@ pub(super) fn max_pool_places_backward(
     if grad.numel() == 0 {
         return full(gpu, Layout::contiguous(input), grad.dtype(), Number::Int(0));
     }
-    let dx = New::contiguous(gpu, input, grad.dtype())?;
-    let (grad, places) = (grad.contiguous()?, places.contiguous()?);
+    let lies = Lies::of(places);
+    let dx = New::of(gpu, lies.layout(input), grad.dtype())?;
+    let (grad, places) = (lies.bring(gpu, grad)?, lies.bring(gpu, places)?);
+    let units = Units::new(input, lies, &[&grad, &places]);
     let (windows, form) = (windows(OP, input, grad.shape(), pool, true)?, Place::of(&places));
     let [index, code] = form.pointers(at(&places));
-    let (kernel, count) = (format!("max_pool_backward_{}", short(grad.dtype())), input.numel());
-    let (launch, form) = (threads(count), form as u32);
-    launch::max_pool_backward(
-        gpu,
-        &kernel,
-        launch,
-        windows,
-        count as u32,
-        form,
-        dx.at(),
-        at(&grad),
-        index,
-        code,
-    )?;
+    let (kernel, count) =
+        (format!("max_pool_backward{}_{}", units.suffix, short(grad.dtype())), units.count as u32);
+    let (launch, windows, form) = (units.launch(), units.windows(windows), form as u32);
+    launch::max_pool_backward(gpu, &kernel, launch, windows, count, form, dx.at(), at(&grad), index, code)?;
     dx.tensor()
 }
 
@@ -174,13 +208,15 @@ fn divisor(pool: &Pool) -> (u32, f64) {
 pub(super) fn avg_pool(gpu: &'static Gpu, x: &Tensor, pool: &Pool) -> Result<Tensor> {
     let out = pool.output_shape("avg_pool", x.shape())?;
     countable("avg_pool", &[x.numel(), out.numel()])?;
-    let y = New::contiguous(gpu, out, x.dtype())?;
+    let lies = Lies::of(x);
+    let y = New::of(gpu, lies.layout(out), x.dtype())?;
     if out.numel() > 0 {
-        let x = x.contiguous()?;
-        let windows = windows("avg_pool", x.shape(), out, pool, false)?;
-        let ((padded, fixed), count) = (divisor(pool), out.numel());
-        let kernel = format!("avg_pool_{}", short(x.dtype()));
-        launch::avg_pool(gpu, &kernel, threads(count), windows, count as u32, padded, fixed, y.at(), at(&x))?;
+        let x = lies.bring(gpu, x)?;
+        let units = Units::new(out, lies, &[&x]);
+        let windows = units.windows(windows("avg_pool", x.shape(), out, pool, false)?);
+        let ((padded, fixed), count, launch) = (divisor(pool), units.count as u32, units.launch());
+        let kernel = format!("avg_pool{}_{}", units.suffix, short(x.dtype()));
+        launch::avg_pool(gpu, &kernel, launch, windows, count, padded, fixed, y.at(), at(&x))?;
     }
     y.tensor()
 }
@@ -195,21 +231,25 @@ pub(super) fn avg_pool_backward(
     if grad.numel() == 0 {
         return full(gpu, Layout::contiguous(input), grad.dtype(), Number::Int(0));
     }
-    let dx = New::contiguous(gpu, input, grad.dtype())?;
-    let grad = grad.contiguous()?;
-    let windows = windows("avg_pool_backward", input, grad.shape(), pool, false)?;
-    let ((padded, fixed), count) = (divisor(pool), input.numel());
-    let kernel = format!("avg_pool_backward_{}", short(grad.dtype()));
-    launch::avg_pool(gpu, &kernel, threads(count), windows, count as u32, padded, fixed, dx.at(), at(&grad))?;
+    let lies = Lies::of(grad);
+    let dx = New::of(gpu, lies.layout(input), grad.dtype())?;
+    let grad = lies.bring(gpu, grad)?;
+    let units = Units::new(input, lies, &[&grad]);
+    let windows = units.windows(windows("avg_pool_backward", input, grad.shape(), pool, false)?);
+    let ((padded, fixed), count, launch) = (divisor(pool), units.count as u32, units.launch());
+    let kernel = format!("avg_pool_backward{}_{}", units.suffix, short(grad.dtype()));
+    launch::avg_pool(gpu, &kernel, launch, windows, count, padded, fixed, dx.at(), at(&grad))?;
     dx.tensor()
 }
 
 pub(super) fn adaptive_max_pool(gpu: &'static Gpu, x: &Tensor, output: Shape) -> Result<(Tensor, Tensor)> {
     countable("adaptive_max_pool", &[x.numel(), output.numel()])?;
-    let (y, index) = (New::contiguous(gpu, output, x.dtype())?, New::contiguous(gpu, output, DType::I64)?);
+    let (lies, units) = (Lies::of(x), Units::elements(output, Lies::of(x)));
+    let layout = lies.layout(output);
+    let (y, index) = (New::of(gpu, layout, x.dtype())?, New::of(gpu, layout, DType::I64)?);
     if output.numel() > 0 {
-        let x = x.contiguous()?;
-        let windows = Windows::of_cells(spatial(&x.shape()), spatial(&output));
+        let x = lies.bring(gpu, x)?;
+        let windows = units.windows(Windows::of_cells(spatial(&x.shape()), spatial(&output)));
         let (kernel, count) = (format!("adaptive_max_pool_{}", short(x.dtype())), output.numel());
         let launch = threads(count);
         launch::adaptive_max_pool(gpu, &kernel, launch, windows, count as u32, y.at(), index.at(), at(&x))?;
@@ -219,10 +259,11 @@ pub(super) fn adaptive_max_pool(gpu: &'static Gpu, x: &Tensor, output: Shape) ->
 
 pub(super) fn adaptive_avg_pool(gpu: &'static Gpu, x: &Tensor, output: Shape) -> Result<Tensor> {
     countable("adaptive_avg_pool", &[x.numel(), output.numel()])?;
-    let y = New::contiguous(gpu, output, x.dtype())?;
+    let (lies, units) = (Lies::of(x), Units::elements(output, Lies::of(x)));
+    let y = New::of(gpu, lies.layout(output), x.dtype())?;
     if output.numel() > 0 {
-        let x = x.contiguous()?;
-        let windows = Windows::of_cells(spatial(&x.shape()), spatial(&output));
+        let x = lies.bring(gpu, x)?;
+        let windows = units.windows(Windows::of_cells(spatial(&x.shape()), spatial(&output)));
         let (kernel, count) = (format!("adaptive_avg_pool_{}", short(x.dtype())), output.numel());
         launch::adaptive_avg_pool(gpu, &kernel, threads(count), windows, count as u32, y.at(), at(&x))?;
     }
@@ -234,8 +275,9 @@ pub(super) fn adaptive_avg_pool_backward(gpu: &'static Gpu, grad: &Tensor, input
     if grad.numel() == 0 {
         return full(gpu, Layout::contiguous(input), grad.dtype(), Number::Int(0));
     }
-    let dx = New::contiguous(gpu, input, grad.dtype())?;
-    let grad = grad.contiguous()?;
+    let (lies, units) = (Lies::of(grad), Units::elements(input, Lies::of(grad)));
+    let dx = New::of(gpu, lies.layout(input), grad.dtype())?;
+    let grad = lies.bring(gpu, grad)?;
     let (size, out) = (spatial(&input).to_vec(), spatial(&grad.shape()).to_vec());
     let kernel = format!("adaptive_avg_pool_backward_{}", short(grad.dtype()));
     let (windows, across) = (Windows::of_cells(&size, &out), Windows::of_cells(&out, &size));
@@ -244,7 +286,7 @@ pub(super) fn adaptive_avg_pool_backward(gpu: &'static Gpu, grad: &Tensor, input
         gpu,
         &kernel,
         threads(count),
-        windows,
+        units.windows(windows),
         across,
         count as u32,
         dx.at(),

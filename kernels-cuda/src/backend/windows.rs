@@ -1,6 +1,6 @@
 //! The windows of convolutions and pooling as kernels take them.
 
-use tensor::Pool;
+use tensor::{Conv, Pool};
 
 use super::walk::Divisor;
 
@@ -14,6 +14,7 @@ pub(crate) struct Windows {
     stride: [u32; 3],
     padding: [u32; 3],
     dilation: [u32; 3],
+    inner: Divisor,
 }
 
 /// Spatial extents or parameters of three dims from those of as many as there are: the first ones are `lacking`.
@@ -44,6 +45,21 @@ impl Windows {
             stride: numbers(&pool.stride[..n], 1),
             padding: numbers(&pool.padding[..n], 0),
             dilation: numbers(&dilation[..n], 1),
+            inner: Divisor::new(1),
+        }
+    }
+
+    /// Of a convolution of images and windows of these extents.
+    pub(super) fn of_conv(size: &[usize], out: &[usize], kernel: &[usize], conv: &Conv) -> Windows {
+        let n = size.len();
+        Windows {
+            size: divisors(size),
+            out: divisors(out),
+            kernel: divisors(kernel),
+            stride: numbers(&conv.stride[..n], 1),
+            padding: numbers(&conv.padding[..n], 0),
+            dilation: numbers(&conv.dilation[..n], 1),
+            inner: Divisor::new(1),
         }
     }
 
@@ -57,7 +73,15 @@ impl Windows {
             stride: [1; 3],
             padding: [0; 3],
             dilation: [1; 3],
+            inner: Divisor::new(1),
         }
+    }
+}
+
+impl Windows {
+    /// With so many units side by side at every place: vectors of channels that come last.
+    pub(super) fn beside(self, inner: usize) -> Windows {
+        Windows { inner: Divisor::new(inner.max(1)), ..self }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Tensors with their channels last in memory: `[n, c, spatial…]` that lies as `[n, spatial…, c]`.
 
-use tensor::{DType, Layout, Result, Shape, Tensor};
+use tensor::{DType, Layout, Result, Tensor};
 
 use super::geometry::Image;
+use crate::backend::channels::channels_last;
 use crate::backend::copy::copy_as;
 use crate::backend::gemm::countable;
 use crate::backend::gemm::product::runs_fit;
@@ -12,14 +13,6 @@ use crate::backend::walk::{Dims, crossing};
 use crate::gpu::Gpu;
 use crate::launch;
 use crate::module::Launch;
-
-/// The dense layout of a shape with its channels last.
-pub(super) fn channels_last(shape: Shape) -> Layout {
-    let (dims, rank) = (shape.dims(), shape.rank());
-    let lies: Vec<usize> = [&dims[..1], &dims[2..], &dims[1..2]].concat();
-    let order: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
-    Layout::contiguous(Shape::from(lies)).permute(&order)
-}
 
 /// Whether the channels of every place are whole vectors of 16 bytes.
 pub(super) fn is_channels_last(x: &Tensor) -> bool {
@@ -63,16 +56,4 @@ fn fill_up(gpu: &'static Gpu, x: &Tensor, layout: Layout, dtype: DType) -> Resul
         )?;
     }
     y.tensor()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_layout_has_channels_side_by_side() {
-        assert_eq!(channels_last(Shape::from([2, 3, 4, 5])).strides(), [60, 1, 15, 3]);
-        assert_eq!(channels_last(Shape::from([2, 3, 4])).strides(), [12, 1, 3]);
-        assert_eq!(channels_last(Shape::from([2, 3, 4, 5, 6])).strides(), [360, 1, 90, 18, 3]);
-    }
 }

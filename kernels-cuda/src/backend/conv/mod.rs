@@ -11,19 +11,24 @@
 //! A phase of the input is its places at one offset in each step of the stride: all of them meet the same taps, so that the gradient
 //! of a phase is a convolution without a stride, and nothing is multiplied by a zero between strides.
 //!
+//! Convolutions with one channel for each group are sums of their own ([`depthwise`]).
+//!
 //! [`Order`] says in which order the images lie in memory, and so what runs of 16 bytes are: of places, or of channels.
 
+pub(crate) mod depthwise;
 mod geometry;
 mod last;
 mod order;
 mod product;
 
+use tensor::op::UnaryOp;
 use tensor::{Conv, Result, Shape, Tensor};
 
 use self::geometry::{Image, Phase, Spec, each, each_of, with};
 use self::last::to_channels_last;
 use self::order::{Channels, Order, order};
 use self::product::{Form, Parts, product};
+use super::gemm::epilogue::{Epilogue, Fused};
 use super::gemm::product::Frame;
 use super::storage::{New, at};
 use crate::gpu::Gpu;
@@ -51,29 +56,35 @@ fn in_order<const N: usize>(
     Ok(out)
 }
 
-/// The gradient of a result, which is as the result was unless its channels are no whole vectors.
+/// The gradient of a result as an order wants it: its channels are filled up with zeros to whole vectors.
 fn gradient_in_order(gpu: &'static Gpu, order: Order, grad: &Tensor) -> Result<Tensor> {
     match order {
-        Order::Last { .. } if grad.dims()[1].is_multiple_of(16 / grad.dtype().size()) => {
-            to_channels_last(gpu, grad, grad.dims()[1])
+        Order::Planes => Ok(grad.clone()),
+        Order::Last { .. } => {
+            to_channels_last(gpu, grad, grad.dims()[1].next_multiple_of(16 / grad.dtype().size()))
         }
-        _ => Ok(grad.clone()),
     }
 }
 
-/// `[n, c, spatial…] ∗ [o, c / groups, kernel…] (+ [o])`.
+/// `activation([n, c, spatial…] ∗ [o, c / groups, kernel…] (+ [o]) (+ residual))`.
 pub(super) fn conv(
     gpu: &'static Gpu,
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
     conv: &Conv,
+    residual: Option<&Tensor>,
+    activation: Option<UnaryOp>,
 ) -> Result<Tensor> {
     let shape = conv.output_shape(OP, x.shape(), weight.shape())?;
     let spec = Spec::new(OP, conv, &x.dims()[2..], &weight.dims()[2..])?;
+    if depthwise::takes(x.shape(), weight.shape(), shape, conv) {
+        return depthwise::forward(gpu, x, weight, bias, shape, conv, residual, activation);
+    }
     let order = order(x.dtype(), channels(weight.shape(), conv));
     let [x, weight] = in_order(gpu, order, [(x, conv.groups), (weight, 1)])?;
     let result = New::of(gpu, order.layout(shape), x.dtype())?;
+    let fused = Fused::new(gpu, order.layout(shape), residual, activation)?;
     let (x, w) = (Image::of(&x), Image::of(&weight));
     let y = Image::new(&result.operand().layout, result.at(), weight.dtype());
     let padding = spec.padding.map(|p| -(p as isize));
@@ -94,6 +105,7 @@ pub(super) fn conv(
         right: (with(places, (x.outer.0, x.outer.1)), with(taps, (inputs, x.channels.1))),
         columns: with(y.spatial, y.outer),
         bias: bias.map(|b| (at(b), b.layout().strides()[0])),
+        epilogue: fused.epilogue(),
         steps: [
             y.channels.1 * outputs as isize,
             w.outer.1 * outputs as isize,
@@ -103,7 +115,7 @@ pub(super) fn conv(
         dtype: weight.dtype(),
     };
     product(gpu, OP, Form::Places, order, parts)?;
-    result.tensor()
+    fused.finish(result.tensor()?)
 }
 
 /// The gradient in the input, a phase after the other.
@@ -115,6 +127,9 @@ pub(super) fn conv_grad_input(
     conv: &Conv,
 ) -> Result<Tensor> {
     let spec = Spec::new(OP, conv, &input.dims()[2..], &weight.dims()[2..])?;
+    if depthwise::takes(input, weight.shape(), grad.shape(), conv) {
+        return depthwise::grad_input(gpu, grad, weight, input, conv);
+    }
     let (dtype, of) = (grad.dtype(), channels(weight.shape(), conv));
     // Sums run over channels of the result. Those of the input that were added to fill vectors have no gradient.
     let order = match order(dtype, of) {
@@ -154,6 +169,7 @@ pub(super) fn conv_grad_input(
             right: (with(places, g.outer), with(taps, (outputs, g.channels.1))),
             columns: with(columns, dx.outer),
             bias: None,
+            epilogue: Epilogue::PLAIN,
             steps: [
                 dx.channels.1 * inputs as isize,
                 w.outer.1 * outputs as isize,
@@ -180,6 +196,11 @@ pub(super) fn conv_grad_weight(
     conv: &Conv,
 ) -> Result<Tensor> {
     let spec = Spec::new(OP, conv, &x.dims()[2..], &weight.dims()[2..])?;
+    if depthwise::takes(x.shape(), weight, grad.shape(), conv)
+        && let Some(dw) = depthwise::grad_weight(gpu, grad, x, weight, conv)?
+    {
+        return Ok(dw);
+    }
     let (dtype, given) = (x.dtype(), weight.dims()[1]);
     let order = order(dtype, channels(weight, conv));
     let [x] = in_order(gpu, order, [(x, conv.groups)])?;
@@ -207,6 +228,7 @@ pub(super) fn conv_grad_weight(
         right: (with(taps, (inputs, x.channels.1)), with(places, x.outer)),
         columns: with(dw.spatial, dw.channels),
         bias: None,
+        epilogue: Epilogue::PLAIN,
         steps: [
             dw.outer.1 * outputs as isize,
             g.channels.1 * outputs as isize,

@@ -2,7 +2,7 @@
 
 use tensor::{DType, Layout, Shape};
 
-use super::last::channels_last;
+use crate::backend::channels::channels_last;
 
 /// How the elements of images lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -36,6 +36,7 @@ pub(super) struct Parts {
     pub(super) right: ([Dim; 4], [Dim; 4]),
     pub(super) frame: Frame,
     pub(super) bias: Option<(Pointer, isize)>,
+    pub(super) epilogue: Epilogue,
     /// From group to group, and where the first begins: of the result and of both operands.
     pub(super) steps: [isize; 3],
     pub(super) at: [Pointer; 3],
@@ -104,6 +105,11 @@ impl Parts {
         runs_fit(&dims, &[other, &self.step(which)], self.at[which].0, self.lanes(), self.dtype.size())
     }
 
+    /// As [`fit`](Self::fit) of the result, for it and what is read to finish it.
+    fn result_fits(&self, along: &Extents, other: &Extents) -> bool {
+        self.epilogue.is_aligned() && self.fit(0, along, other)
+    }
+
     /// Whether the channels, which come first in `along`, are whole runs.
     fn channels_fit(&self, which: usize, along: &Extents, other: &Extents) -> bool {
         along[0].0 > 1
@@ -134,13 +140,13 @@ fn planes(gpu: &'static Gpu, op: &'static str, form: Form, parts: Parts) -> Resu
             rows: countable(op, extent.m)?,
             columns: countable(op, extent.n)?,
             with_bias: u32::from(parts.bias.is_some()),
-            vector: u32::from(parts.fit(0, &columns, &[rows])),
+            vector: u32::from(parts.result_fits(&columns, &[rows])),
             row: Axis::new(&[rows]),
             column: Axis::new(&columns),
             bias_row: bias as i64,
             bias_column: 0,
             batch: batch.walk(),
-            epilogue: Epilogue::PLAIN,
+            epilogue: parts.epilogue,
         },
         pointers: [at[0], at[1], at[2], parts.bias_at()],
         dtype,
@@ -171,27 +177,28 @@ fn places_by_channels(gpu: &'static Gpu, op: &'static str, parts: Parts) -> Resu
     let batch = Dims(vec![(groups, [steps[0], steps[2], steps[1], bias * rows.0 as isize])]).joined();
     // The weight lies with the channels of the input side by side: along k forward, along the columns backward.
     let by_k = parts.channels_fit(1, &weight, &left.0);
-    let by_columns = !by_k && parts.channels_fit(1, &left.0, &weight);
+    debug_assert!(extent.k == 0 || by_k || parts.channels_fit(1, &left.0, &weight), "a weight is brought into the order");
+    debug_assert!(extent.k == 0 || parts.channels_fit(2, &taps, &right.0), "windows are brought into the order");
     let work = Work {
         extent,
-        a: Gathered::new(&right.0, &taps, frame, parts.channels_fit(2, &taps, &right.0)),
-        b: Strided::new(&left.0, &weight, by_k || by_columns),
+        a: Gathered::new(&right.0, &taps, frame, true),
+        b: Strided::new(&left.0, &weight, true),
         out: Output {
             rows: countable(op, extent.m)?,
             columns: countable(op, extent.n)?,
             with_bias: u32::from(parts.bias.is_some()),
-            vector: u32::from(parts.fit(0, &[rows], &columns)),
+            vector: u32::from(parts.result_fits(&[rows], &columns)),
             row: Axis::new(&columns),
             column: Axis::new(&[rows]),
             bias_row: 0,
             bias_column: bias as i64,
             batch: batch.walk(),
-            epilogue: Epilogue::PLAIN,
+            epilogue: parts.epilogue,
         },
         pointers: [at[0], at[2], at[1], parts.bias_at()],
         dtype,
     };
-    let form = if by_columns { "last_nn" } else { "last_nt" };
+    let form = if by_k { "last_nt" } else { "last_nn" };
     let kernel = |tile: &Tile| format!("conv_{}_{}_{form}", short(dtype), tile.name);
     run(gpu, op, tiles(dtype), kernel, launch::conv_last, &work)
 }
@@ -203,21 +210,22 @@ fn taps_by_channels(gpu: &'static Gpu, op: &'static str, parts: Parts) -> Result
     let extent = Extent { m: rows.0, n: volume(&columns), k: volume(&left.1), matrices: groups };
     let (taps, columns) = (by_channels(right.0), by_channels(columns));
     let batch = Dims(vec![(groups, [steps[0], steps[1], steps[2], 0])]).joined();
+    debug_assert!(extent.k == 0 || parts.channels_fit(2, &taps, &right.1), "windows are brought into the order");
     let work = Work {
         extent,
-        a: Strided::new(&left.0, &left.1, parts.channels_fit(1, &left.0, &left.1)),
-        b: Gathered::new(&taps, &right.1, frame, parts.channels_fit(2, &taps, &right.1)),
+        a: Strided::new(&left.0, &left.1, true),
+        b: Gathered::new(&taps, &right.1, frame, true),
         out: Output {
             rows: countable(op, extent.m)?,
             columns: countable(op, extent.n)?,
             with_bias: 0,
-            vector: u32::from(parts.fit(0, &columns, &[rows])),
+            vector: u32::from(parts.result_fits(&columns, &[rows])),
             row: Axis::new(&[rows]),
             column: Axis::new(&columns),
             bias_row: 0,
             bias_column: 0,
             batch: batch.walk(),
-            epilogue: Epilogue::PLAIN,
+            epilogue: parts.epilogue,
         },
         pointers: [at[0], at[1], at[2], Pointer::NONE],
         dtype,

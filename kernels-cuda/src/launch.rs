@@ -4,9 +4,9 @@
 //! of a GPU is in one queue, so memory that is given back later is not used again before a kernel is done with it.
 
 use crate::CudaError;
-use crate::backend::gemm::hopper::Mapped;
-use crate::backend::gemm::epilogue::Epilogue;
 use crate::backend::conv::depthwise::Depthwise;
+use crate::backend::gemm::epilogue::Epilogue;
+use crate::backend::gemm::hopper::Mapped;
 use crate::backend::gemm::product::{Gathered, Output, Product, Strided};
 use crate::backend::rnn::Sequence;
 use crate::backend::walk::{Divisor, Walk};

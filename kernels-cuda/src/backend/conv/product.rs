@@ -177,8 +177,14 @@ fn places_by_channels(gpu: &'static Gpu, op: &'static str, parts: Parts) -> Resu
     let batch = Dims(vec![(groups, [steps[0], steps[2], steps[1], bias * rows.0 as isize])]).joined();
     // The weight lies with the channels of the input side by side: along k forward, along the columns backward.
     let by_k = parts.channels_fit(1, &weight, &left.0);
-    debug_assert!(extent.k == 0 || by_k || parts.channels_fit(1, &left.0, &weight), "a weight is brought into the order");
-    debug_assert!(extent.k == 0 || parts.channels_fit(2, &taps, &right.0), "windows are brought into the order");
+    debug_assert!(
+        extent.k == 0 || by_k || parts.channels_fit(1, &left.0, &weight),
+        "a weight is brought into the order"
+    );
+    debug_assert!(
+        extent.k == 0 || parts.channels_fit(2, &taps, &right.0),
+        "windows are brought into the order"
+    );
     let work = Work {
         extent,
         a: Gathered::new(&right.0, &taps, frame, true),
@@ -210,7 +216,10 @@ fn taps_by_channels(gpu: &'static Gpu, op: &'static str, parts: Parts) -> Result
     let extent = Extent { m: rows.0, n: volume(&columns), k: volume(&left.1), matrices: groups };
     let (taps, columns) = (by_channels(right.0), by_channels(columns));
     let batch = Dims(vec![(groups, [steps[0], steps[1], steps[2], 0])]).joined();
-    debug_assert!(extent.k == 0 || parts.channels_fit(2, &taps, &right.1), "windows are brought into the order");
+    debug_assert!(
+        extent.k == 0 || parts.channels_fit(2, &taps, &right.1),
+        "windows are brought into the order"
+    );
     let work = Work {
         extent,
         a: Strided::new(&left.0, &left.1, true),

@@ -1,6 +1,5 @@
 //! Eight lanes: AVX2 and FMA.
 
-use super::half::nearest_bf16;
 use super::lanes::{BitLanes, Lanes};
 use half::{bf16, f16};
 use std::arch::x86_64::*;
@@ -213,17 +212,60 @@ impl BitLanes for Bits8 {
     }
 }
 
-/// Calls `whole` with the places of eight elements each, `rest` with those that are left.
-macro_rules! by_eight {
-    ($n:expr, |$i:ident| $whole:expr, |$j:ident| $rest:expr) => {
-        let n = $n;
-        for $i in (0..n / 8 * 8).step_by(8) {
-            $whole
+/// A 16-bit format, eight elements at a time.
+pub(super) trait Eight: Copy + Default {
+    /// Eight elements.
+    ///
+    /// # Safety
+    /// They are readable; called inside a function compiled for AVX2 and F16C.
+    unsafe fn widen_8(from: *const Self) -> F32x8;
+    /// Eight elements, rounded.
+    ///
+    /// # Safety
+    /// There is room for them; called inside a function compiled for AVX2 and F16C.
+    unsafe fn narrow_8(wide: F32x8, to: *mut Self);
+}
+
+impl Eight for f16 {
+    #[inline(always)]
+    unsafe fn widen_8(from: *const f16) -> F32x8 {
+        // SAFETY: the caller's promise.
+        F32x8(unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) })
+    }
+    #[inline(always)]
+    unsafe fn narrow_8(wide: F32x8, to: *mut f16) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm_storeu_si128(to.cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(wide.0)) }
+    }
+}
+
+impl Eight for bf16 {
+    #[inline(always)]
+    unsafe fn widen_8(from: *const bf16) -> F32x8 {
+        // SAFETY: the caller's promise. The 16 bits become the upper half.
+        F32x8(unsafe {
+            let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
+        })
+    }
+    #[inline(always)]
+    unsafe fn narrow_8(wide: F32x8, to: *mut bf16) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let bits = _mm256_castps_si256(wide.0);
+            let upper = _mm256_srli_epi32::<16>(bits);
+            let odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
+            let up = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+            let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, up));
+            // Rounding could carry a NaN into infinity: keep it, and quiet.
+            let nan = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
+            let is_nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(wide.0, wide.0));
+            let halves = _mm256_blendv_epi8(rounded, nan, is_nan);
+            let packed =
+                _mm_packus_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256::<1>(halves));
+            _mm_storeu_si128(to.cast(), packed);
         }
-        for $j in n / 8 * 8..n {
-            $rest
-        }
-    };
+    }
 }
 
 /// `to[i] = from[i]`.
@@ -232,13 +274,14 @@ macro_rules! by_eight {
 /// The machine has AVX2 and F16C; both have one length.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn widen_f16(from: &[f16], to: &mut [f32]) {
-    let (x, y) = (from.as_ptr(), to.as_mut_ptr());
-    by_eight!(
-        to.len(),
+    let (n, x, y) = (to.len(), from.as_ptr(), to.as_mut_ptr());
+    for i in (0..n / 8 * 8).step_by(8) {
         // SAFETY: eight elements from `i` on are within both.
-        |i| unsafe { _mm256_storeu_ps(y.add(i), _mm256_cvtph_ps(_mm_loadu_si128(x.add(i).cast()))) },
-        |i| to[i] = _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(from[i].to_bits()))))
-    );
+        unsafe { f16::widen_8(x.add(i)).store(y.add(i)) };
+    }
+    for i in n / 8 * 8..n {
+        to[i] = _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(from[i].to_bits()))));
+    }
 }
 
 /// `to[i] = from[i]`, rounded.
@@ -246,46 +289,17 @@ pub(super) unsafe fn widen_f16(from: &[f16], to: &mut [f32]) {
 /// # Safety
 /// The machine has AVX2 and F16C; both have one length.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn narrow_f16(from: &[f32], to: &mut [f16]) {
-    const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT;
-    let (x, y) = (from.as_ptr(), to.as_mut_ptr());
-    by_eight!(
-        to.len(),
+pub(super) unsafe fn narrow<T: Eight>(from: &[f32], to: &mut [T]) {
+    let (n, x, y) = (to.len(), from.as_ptr(), to.as_mut_ptr());
+    for i in (0..n / 8 * 8).step_by(8) {
         // SAFETY: eight elements from `i` on are within both.
-        |i| unsafe {
-            _mm_storeu_si128(y.add(i).cast(), _mm256_cvtps_ph::<NEAREST>(_mm256_loadu_ps(x.add(i))))
-        },
-        |i| to[i] = f16::from_bits(_mm_cvtsi128_si32(_mm_cvtps_ph::<NEAREST>(_mm_set_ss(from[i]))) as u16)
-    );
-}
-
-/// `to[i] = from[i]`, rounded.
-///
-/// # Safety
-/// The machine has AVX2; both have one length.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn narrow_bf16(from: &[f32], to: &mut [bf16]) {
-    let (x, y) = (from.as_ptr(), to.as_mut_ptr());
-    by_eight!(
-        to.len(),
-        // SAFETY: eight elements from `i` on are within both.
-        |i| unsafe {
-            let x = _mm256_loadu_ps(x.add(i));
-            let bits = _mm256_castps_si256(x);
-            let upper = _mm256_srli_epi32::<16>(bits);
-            let odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
-            let up = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
-            let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, up));
-            // Rounding could carry a NaN into infinity: keep it, and quiet.
-            let nan = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
-            let is_nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
-            let halves = _mm256_blendv_epi8(rounded, nan, is_nan);
-            let packed =
-                _mm_packus_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256::<1>(halves));
-            _mm_storeu_si128(y.add(i).cast(), packed);
-        },
-        |i| to[i] = nearest_bf16(from[i])
-    );
+        unsafe { T::narrow_8(F32x8::load(x.add(i)), y.add(i)) };
+    }
+    let (whole, mut wide, mut rest) = (n / 8 * 8, [0.0; 8], [T::default(); 8]);
+    wide[..n - whole].copy_from_slice(&from[whole..n]);
+    // SAFETY: there are eight of them.
+    unsafe { T::narrow_8(F32x8::load(wide.as_ptr()), rest.as_mut_ptr()) };
+    to[whole..].copy_from_slice(&rest[..n - whole]);
 }
 
 /// `to[c, r] = from[r, c]` for eight rows and columns, whose lines are as far apart as the second numbers say.

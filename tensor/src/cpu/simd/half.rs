@@ -36,7 +36,7 @@ impl Half for f16 {
         match isa {
             // SAFETY: the machine has the level, and the lengths are equal.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 | Isa::Avx512 | Isa::Amx => unsafe { super::avx2::narrow_f16(from, to) },
+            Isa::Avx2 | Isa::Avx512 | Isa::Amx => unsafe { super::avx2::narrow(from, to) },
             _ => to.convert_from_f32_slice(from),
         }
     }
@@ -52,7 +52,7 @@ impl Half for bf16 {
         match isa {
             // SAFETY: the machine has the level, and the lengths are equal.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 | Isa::Avx512 | Isa::Amx => unsafe { super::avx2::narrow_bf16(from, to) },
+            Isa::Avx2 | Isa::Avx512 | Isa::Amx => unsafe { super::avx2::narrow(from, to) },
             _ => narrow_bf16(isa, from, to),
         }
     }

@@ -6,8 +6,8 @@
 
 use std::ops::{Add, BitAnd, BitOr, Div, Mul, Neg, Not, Sub};
 
-/// The widest vector of any instruction set, in lanes.
-pub(crate) const MAX_WIDTH: usize = 16;
+/// The widest vector of any instruction set, in lanes, and [two](super::two) of them.
+pub(crate) const MAX_WIDTH: usize = 32;
 
 /// `f32`, [`WIDTH`](Lanes::WIDTH) at a time. Everything is IEEE 754 with one rounding, so that the same code gives
 /// the same bits at every width.

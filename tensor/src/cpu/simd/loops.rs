@@ -6,6 +6,7 @@
 use super::fused::Double;
 use super::lanes::{Lanes, MAX_WIDTH};
 use super::levels::levels;
+use super::two::Two;
 use crate::cpu::isa::Isa;
 use crate::op::binary::{BinaryFormula, BinaryIntFormula, BinaryIntVisitor, BinaryVisitor};
 use crate::op::compare::{Comparable, CompareFormula, CompareVisitor, PredicateFormula, PredicateVisitor};
@@ -254,18 +255,18 @@ unsafe fn map_vectors<V: Lanes, F: UnaryFormula>(x: *const f32, y: *mut f32, n: 
         // SAFETY: the caller's promise is the same.
         return unsafe { map_blocks(x, y, n, |x| F::eval(V::splat(x)).first()) };
     }
-    let mut buffer = [0.0f32; MAX_WIDTH];
-    for start in (0..n).step_by(V::WIDTH) {
-        let len = V::WIDTH.min(n - start);
-        // SAFETY: `start + len <= n`; a short rest goes through the buffer, which has room for a whole vector.
+    let (mut buffer, width) = ([0.0f32; MAX_WIDTH], Two::<V>::WIDTH);
+    for start in (0..n).step_by(width) {
+        let len = width.min(n - start);
+        // SAFETY: `start + len <= n`; a short rest goes through the buffer, which has room for both vectors.
         unsafe {
             let (mut from, mut to) = (x.add(start), y.add(start));
-            if len < V::WIDTH {
+            if len < width {
                 copy_nonoverlapping(from, buffer.as_mut_ptr(), len);
                 (from, to) = (buffer.as_ptr(), buffer.as_mut_ptr());
             }
-            F::eval(V::load(from)).store(to);
-            if len < V::WIDTH {
+            F::eval(Two::<V>::load(from)).store(to);
+            if len < width {
                 copy_nonoverlapping(buffer.as_ptr(), y.add(start), len);
             }
         }

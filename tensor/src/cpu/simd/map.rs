@@ -4,6 +4,8 @@
 //! that they asked for once.
 
 use super::half::Half;
+#[cfg(target_arch = "x86_64")]
+use super::halves;
 use super::loops::{Binary, Choose, Unary};
 use crate::cpu::isa::{self, Isa};
 use crate::op::binary::{BinaryIntVisitor, BinaryVisitor};
@@ -261,11 +263,17 @@ native!(i8 i32 i64 u8 u32, |op, choose| op.dispatch_int(choose).ok_or(FloatOnly)
 /// Elements converted at a time: few enough for three blocks of `f32` to stay in the first-level cache.
 const BLOCK: usize = 512;
 
-/// The loops of a 16-bit format: blocks are widened, computed on as `f32`, and rounded.
+/// The loops of a 16-bit format: in registers where there are such, else blocks are widened, computed on as `f32`, and rounded.
 macro_rules! widened {
     ($($T:ident)+) => { $(
         impl Loops for $T {
             unsafe fn unary(op: UnaryOp, isa: Isa, x: *const Self, y: *mut Self, n: usize) -> Result<(), FloatOnly> {
+                #[cfg(target_arch = "x86_64")]
+                if let Some(run) = halves::unary(op, isa) {
+                    // SAFETY: the caller's promise is the same.
+                    unsafe { run(x, y, n) };
+                    return Ok(());
+                }
                 let run: Unary<f32> = op.dispatch(Choose::<f32>(isa, PhantomData));
                 let mut wide = [0.0f32; BLOCK];
                 for start in (0..n).step_by(BLOCK) {
@@ -288,6 +296,12 @@ macro_rules! widened {
                 y: *mut Self,
                 n: usize,
             ) -> Result<(), FloatOnly> {
+                #[cfg(target_arch = "x86_64")]
+                if let Some(run) = halves::binary(op, isa) {
+                    // SAFETY: the caller's promise is the same.
+                    unsafe { run(a.0, a.1, b.0, b.1, y, n) };
+                    return Ok(());
+                }
                 if n == 0 {
                     return Ok(());
                 }

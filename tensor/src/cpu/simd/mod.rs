@@ -13,6 +13,8 @@ pub(crate) mod avx2;
 pub(crate) mod avx512;
 pub(crate) mod fused;
 pub(crate) mod half;
+#[cfg(target_arch = "x86_64")]
+mod halves;
 pub(crate) mod lanes;
 pub(crate) mod levels;
 mod loops;
@@ -26,3 +28,4 @@ mod real;
 pub(crate) mod scalar;
 #[cfg(test)]
 mod tests;
+mod two;

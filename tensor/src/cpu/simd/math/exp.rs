@@ -17,15 +17,26 @@ fn reduce<V: Lanes>(x: V) -> (V, V) {
     (n, (-n).mul_add(V::splat(LN_2_LOW), r))
 }
 
+/// `e^r - 1 = r + r² · q(r)` for a reduced `r`. Error: 2^-28 of `e^r`.
+#[inline(always)]
+pub(super) fn beyond_one<V: Lanes>(r: V) -> V {
+    let q = polynomial(r, [0.499_999_94, 0.166_665_21, 0.041_668_288, 8.368_703_5e-3, 1.381_893_9e-3]);
+    q.mul_add(r * r, r)
+}
+
 /// `e^x`. Error: 2^-28 from the polynomial.
 #[inline(always)]
 pub(in super::super) fn exp<V: Lanes>(x: V) -> V {
     // e^89 overflows, e^-104 underflows to 0.
     let (n, r) = reduce(clamp(x, -104.0, 89.0));
-    // e^r = 1 + (r + r² · q(r))
-    let q = polynomial(r, [0.499_999_94, 0.166_665_21, 0.041_668_288, 8.368_703_5e-3, 1.381_893_9e-3]);
-    let p = q.mul_add(r * r, r) + V::splat(1.0);
-    p.scale(n)
+    (beyond_one(r) + V::splat(1.0)).scale(n)
+}
+
+/// [`exp`] for `|x| <= 80`, where powers are finite and normal.
+#[inline(always)]
+pub(super) fn exp_within<V: Lanes>(x: V) -> V {
+    let (n, r) = reduce(x);
+    (beyond_one(r) + V::splat(1.0)) * power_of_2(n)
 }
 
 /// What [`exp_below`] multiplies by: so large that e^-104 is far from the subnormal numbers, and so small that the sum of a
@@ -45,9 +56,7 @@ pub(crate) fn exp_below<V: Lanes>(x: V) -> V {
     let n = rounded - V::splat(ROUNDING);
     let r = (-n).mul_add(V::splat(LN_2_HIGH), x);
     let r = (-n).mul_add(V::splat(LN_2_LOW), r);
-    let q = polynomial(r, [0.499_999_94, 0.166_665_21, 0.041_668_288, 8.368_703_5e-3, 1.381_893_9e-3]);
-    let p = q.mul_add(r * r, r) + V::splat(1.0);
-    p * rounded.bits().shl::<23>().add(V::splat(BELOW_UNIT as f32).bits()).as_float()
+    (beyond_one(r) + V::splat(1.0)) * rounded.bits().shl::<23>().add(V::splat(BELOW_UNIT as f32).bits()).as_float()
 }
 
 /// `2^x`. Error: 2^-28 from the polynomial.
@@ -89,7 +98,7 @@ pub(in super::super) fn tanh<V: Lanes>(x: V) -> V {
     let p = polynomial(z, [-0.333_333_16, 0.133_325_28, -0.053_844_694, 0.021_035_504, -6.217_485_3e-3]);
     let near = p.mul_add(a * z, a);
     // 1 - 2 / (e^2a + 1) farther out; at 10 it rounds to 1.
-    let e = exp(V::splat(20.0).smaller(a + a));
+    let e = exp_within(V::splat(20.0).smaller(a + a));
     let far = one - V::splat(2.0) / (e + one);
     copysign(V::select(a.lt(V::splat(0.55)), near, far), x)
 }

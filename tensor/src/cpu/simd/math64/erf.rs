@@ -1,13 +1,13 @@
 //! The error function and the normal distribution.
 
-use super::exp::exp;
-use super::polynomial;
+use super::exp::{exp, exp_within};
+use super::{long_polynomial, polynomial};
 
 /// The error function.
 #[inline(always)]
 pub(in super::super) fn erf(x: f64) -> f64 {
     // erf x = x + x · p(x²) near 0, to 2^-59
-    let p = polynomial(
+    let p = long_polynomial(
         x * x,
         [
             0.1283791670955126,
@@ -28,7 +28,7 @@ pub(in super::super) fn erf(x: f64) -> f64 {
     // 1 - erf t = e^-g(t) for 0.92 < t < 6, to 2^-61 of erf t; at 6 it rounds to 0.
     let a = x.abs();
     let t = if a > 6.0 { 6.0 } else { a };
-    let g = polynomial(
+    let g = long_polynomial(
         t,
         [
             9.949874187967266e-10,
@@ -53,7 +53,7 @@ pub(in super::super) fn erf(x: f64) -> f64 {
             2.0222476599384732e-13,
         ],
     );
-    let far = (1.0 - exp(-g)).copysign(x);
+    let far = (1.0 - exp_within(-g)).copysign(x);
     if a < 0.925 { near } else { far }
 }
 

@@ -1,6 +1,6 @@
 //! Exponentials: `x = n · ln 2 + r` with `|r| <= ln 2 / 2`, so that `e^x = 2^n · e^r`.
 
-use super::{clamp, nearest, polynomial, power_of_2, scale};
+use super::{clamp, long_polynomial, nearest, polynomial, power_of_2, scale};
 use std::f64::consts::LOG2_E;
 
 /// The high bits of `ln 2`, few enough for `n · LN_2_HIGH` to be exact.
@@ -16,28 +16,33 @@ fn reduce(x: f64) -> (f64, f64) {
     (n, (-n).mul_add(LN_2_LOW, r))
 }
 
-/// `e^x`. Error: 2^-56 from the polynomial.
+/// `q` of `e^r = 1 + (r + r² · q(r))` for a reduced `r`. Error: 2^-56 of `e^r`.
+const Q: [f64; 10] = [
+    0.5,
+    0.16666666666666674,
+    0.041666666666624136,
+    0.008333333333323343,
+    0.0013888888917211405,
+    0.00019841269883185078,
+    2.480152129903381e-05,
+    2.75572461177452e-06,
+    2.7620087163467536e-07,
+    2.510865081530766e-08,
+];
+
+/// `e^x`.
 #[inline(always)]
 pub(in super::super) fn exp(x: f64) -> f64 {
     // e^710 overflows, e^-746 underflows to 0.
     let (n, r) = reduce(clamp(x, -746.0, 710.0));
-    // e^r = 1 + (r + r² · q(r))
-    let q = polynomial(
-        r,
-        [
-            0.5,
-            0.16666666666666674,
-            0.041666666666624136,
-            0.008333333333323343,
-            0.0013888888917211405,
-            0.00019841269883185078,
-            2.480152129903381e-05,
-            2.75572461177452e-06,
-            2.7620087163467536e-07,
-            2.510865081530766e-08,
-        ],
-    );
-    scale(q.mul_add(r * r, r) + 1.0, n)
+    scale(polynomial(r, Q).mul_add(r * r, r) + 1.0, n)
+}
+
+/// As [`exp`], for `|x| <= 700`, where powers are finite and normal, as the end of a long chain.
+#[inline(always)]
+pub(super) fn exp_within(x: f64) -> f64 {
+    let (n, r) = reduce(x);
+    (long_polynomial(r, Q).mul_add(r * r, r) + 1.0) * power_of_2(n)
 }
 
 /// `2^x`. Error: 2^-57 from the polynomial.

@@ -1,9 +1,9 @@
 //! The error function and the normal distribution.
 
 use super::super::lanes::{BitLanes, Lanes};
-use std::f32::consts::LOG2_E;
 use super::exp::{LN_2_HIGH, LN_2_LOW, beyond_one, exp_within};
 use super::{ROUNDING, abs, copysign, polynomial};
+use std::f32::consts::LOG2_E;
 
 /// The error function.
 #[inline(always)]

@@ -56,7 +56,8 @@ pub(crate) fn exp_below<V: Lanes>(x: V) -> V {
     let n = rounded - V::splat(ROUNDING);
     let r = (-n).mul_add(V::splat(LN_2_HIGH), x);
     let r = (-n).mul_add(V::splat(LN_2_LOW), r);
-    (beyond_one(r) + V::splat(1.0)) * rounded.bits().shl::<23>().add(V::splat(BELOW_UNIT as f32).bits()).as_float()
+    (beyond_one(r) + V::splat(1.0))
+        * rounded.bits().shl::<23>().add(V::splat(BELOW_UNIT as f32).bits()).as_float()
 }
 
 /// `2^x`. Error: 2^-28 from the polynomial.

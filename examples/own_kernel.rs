@@ -124,10 +124,7 @@ fn open() -> Result<Device> {
         return cuda::device(0);
     }
     println!("no GPU here: compiling the kernels for the emulated one");
-    let emulated = emulator::compile_with(&[source().to_owned()], folder())
-        .and_then(|library| emulator::install(&library));
-    emulated.map_err(|error| gradus::Error::file(source(), error))?;
-    cuda::device(0)
+    emulator::device(&[source().to_owned()], folder()).map_err(|error| gradus::Error::file(source(), error))
 }
 
 fn run() -> Result<()> {

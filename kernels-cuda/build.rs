@@ -27,7 +27,7 @@ fn main() {
     let (images, built_with) = match nvcc::find() {
         Some(nvcc) => {
             assert!(nvcc::runs(&nvcc), "NVCC is {}, which cannot be run", nvcc.display());
-            (compile(&nvcc, &out), Some(format!("{}, for {}", version(&nvcc), archs())))
+            (compile(&nvcc, &out), Some(format!("{}, for {}", nvcc::version(&nvcc), archs())))
         }
         None => (vec![], None),
     };
@@ -41,14 +41,6 @@ fn main() {
     writeln!(text, "/// The compiler and what it compiled for.\npub(crate) const BUILT_WITH: Option<&str> = {built_with:?};")
         .expect("a String takes everything");
     write_if_changed(&out.join("images.rs"), &text);
-}
-
-/// `nvcc 13.0.88`, or only `nvcc` where it says nothing of the sort.
-fn version(nvcc: &Path) -> String {
-    let output = Command::new(nvcc).arg("--version").output();
-    let said = output.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).into_owned());
-    let number = said.split_whitespace().find_map(|word| word.strip_prefix('V'));
-    number.map_or("nvcc".to_owned(), |number| format!("nvcc {number}"))
 }
 
 /// The machine code that is made.

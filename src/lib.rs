@@ -54,6 +54,9 @@ pub mod prelude {
 
 /// Opens a device by name: `cpu`, `cuda` (the first GPU) or `cuda:1`.
 ///
+/// With the feature `cuda`, `emulated` is a GPU on the processor, to try programs and kernels for GPUs: slow, but it finds what they do
+/// wrong. It takes a C++ compiler, and the first time minutes; what was compiled is kept in the folder that `GRADUS_EMULATED` names.
+///
 /// # Errors
 /// If there is no such device: the message says why and what to do.
 ///
@@ -66,7 +69,9 @@ pub fn device(name: &str) -> Result<Device> {
     let (kind, index) = name.split_once(':').unwrap_or((name, "0"));
     match (kind, index.parse::<usize>()) {
         ("cpu", Ok(0)) => Ok(Device::cpu()),
-        ("cuda", Ok(index)) => cuda(index),
+        ("cuda", Ok(index)) => open_cuda(index),
+        #[cfg(feature = "cuda")]
+        ("emulated", Ok(0)) => emulated(),
         _ => Err(tensor::ErrorKind::Device(format!(
             "no device is called {name:?}; there are cpu and cuda:0, cuda:1, …"
         ))
@@ -75,12 +80,28 @@ pub fn device(name: &str) -> Result<Device> {
 }
 
 #[cfg(feature = "cuda")]
-fn cuda(index: usize) -> Result<Device> {
+fn open_cuda(index: usize) -> Result<Device> {
     kernels_cuda::device(index)
 }
 
+#[cfg(all(feature = "cuda", target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn emulated() -> Result<Device> {
+    let folder = std::env::var_os("GRADUS_EMULATED").map(std::path::PathBuf::from);
+    let folder = folder.unwrap_or_else(|| std::env::temp_dir().join("gradus-emulated"));
+    let wrong = |error: kernels_cuda::emulator::EmulatorError| tensor::ErrorKind::Device(error.to_string());
+    Ok(kernels_cuda::emulator::device(&[], &folder).map_err(wrong)?)
+}
+
+#[cfg(all(
+    feature = "cuda",
+    not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))
+))]
+fn emulated() -> Result<Device> {
+    Err(tensor::ErrorKind::Device("GPUs are emulated on Linux, x86-64 and aarch64".to_string()).into())
+}
+
 #[cfg(not(feature = "cuda"))]
-fn cuda(_: usize) -> Result<Device> {
+fn open_cuda(_: usize) -> Result<Device> {
     let message =
         "no CUDA device: this program was built without the feature cuda; rebuild with --features cuda";
     Err(tensor::ErrorKind::Device(message.to_string()).into())

@@ -75,6 +75,17 @@ pub enum CudaError {
         device: String,
     },
 
+    /// There is a GPU, and a folder was named for its kernels, which has none.
+    #[error(
+        "no CUDA device: no kernels can be read from {folder}, which GRADUS_CUDA_KERNELS names: {reason}"
+    )]
+    KernelsUnreadable {
+        /// The folder.
+        folder: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// The GPU has too little memory left.
     #[error("cuda:{index}: {requested} bytes do not fit: {free} of {total} are free")]
     OutOfMemory {
@@ -141,6 +152,10 @@ mod tests {
             CudaError::DriverTooOld { found: CudaVersion { major: 12, minor: 4 }, needed: NEEDED },
             CudaError::NoSuchDevice { index: 7, count: 2 },
             CudaError::KernelsNotBuilt { device: "NVIDIA H200".into() },
+            CudaError::KernelsUnreadable {
+                folder: "kernels".into(),
+                reason: "it has no cubins or fatbins".into(),
+            },
         ];
         for error in errors {
             assert!(error.to_string().starts_with("no CUDA device"), "{error}");

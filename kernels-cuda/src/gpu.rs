@@ -1,12 +1,13 @@
 //! A GPU as the backend uses it: its context, its one stream, its memory, and its kernels by name.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 
 use tensor::Device;
 
 use crate::capture::Captures;
-use crate::images::IMAGES;
+use crate::images::images;
 use crate::module::{Kernel, Module};
 use crate::pool::Pool;
 use crate::staging::Staging;
@@ -43,12 +44,12 @@ pub(crate) fn gpu(index: usize) -> Result<&'static Gpu, CudaError> {
     }
     let context = open(index)?;
     // The emulated driver knows its kernels without an image.
-    let images: &[(&str, &[u8])] = if emulator::installed() { &[("emulated", &[0])] } else { IMAGES };
+    let images = if emulator::installed() { vec![Cow::Borrowed(&[0][..])] } else { images()? };
     if images.is_empty() {
         return Err(CudaError::KernelsNotBuilt { device: context.info().name.clone() });
     }
-    // SAFETY: the images are what nvcc wrote when this crate was built.
-    let load = |&(_, image): &(&str, &[u8])| unsafe { Module::load(context, image) };
+    // SAFETY: the images are what nvcc wrote, when this crate was built or into the folder that was named for them.
+    let load = |image: &Cow<[u8]>| unsafe { Module::load(context, image) };
     // Some kernels are for some GPUs only: where an image has none for this one, others have.
     let (mut modules, mut lacking) = (vec![], None);
     for loaded in images.iter().map(load) {

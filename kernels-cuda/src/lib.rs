@@ -12,6 +12,8 @@
 //! `emulator` runs the same kernels on the processor.
 
 mod error;
+#[doc = include_str!("../KERNELS.md")]
+pub mod guide {}
 mod info;
 mod nvcc;
 
@@ -112,6 +114,25 @@ pub fn empty_cache(index: usize) -> Result<()> {
     return Ok(gpu::gpu(index).map(|gpu| gpu.pool.empty_cache())?);
     #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
     return match open(index)? {};
+}
+
+/// How many bytes of GPU `index` are free, and how many it has.
+///
+/// # Errors
+///
+/// As [`device`].
+pub fn memory(index: usize) -> Result<(usize, usize)> {
+    #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+    return Ok(memory::free_and_total(open(index)?)?);
+    #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+    return match open(index)? {};
+}
+
+/// The CUDA compiler of this machine, as `nvcc 13.0.88 (/usr/local/cuda/bin/nvcc)`: what `NVCC` names, else the one in `CUDA_PATH`,
+/// `/usr/local/cuda` or `PATH`.
+pub fn toolkit() -> Option<String> {
+    let nvcc = nvcc::find().filter(|nvcc| nvcc::runs(nvcc))?;
+    Some(format!("{} ({})", nvcc::version(&nvcc), nvcc.display()))
 }
 
 /// What the kernels of this program were compiled with, and for which GPUs; `None` if no nvcc was there.

@@ -119,10 +119,17 @@ impl Drop for Memory {
     }
 }
 
+/// How many bytes of a GPU are free, and how many it has.
+pub(crate) fn free_and_total(context: Context) -> Result<(usize, usize), CudaError> {
+    context.make_current()?;
+    let (mut free, mut total) = (0, 0);
+    // SAFETY: a context is current; both are written.
+    check_raw("cuMemGetInfo_v2", unsafe { sys::cuMemGetInfo_v2(&raw mut free, &raw mut total) })?;
+    Ok((free, total))
+}
+
 fn out_of_memory(context: Context, requested: usize) -> CudaError {
     // Without an answer 0 bytes are free, which is near the truth.
-    let (mut free, mut total) = (0, context.info().total_memory);
-    // SAFETY: the context was made current by the caller; both are written.
-    let _ = unsafe { sys::cuMemGetInfo_v2(&raw mut free, &raw mut total) };
+    let (free, total) = free_and_total(context).unwrap_or((0, context.info().total_memory));
     CudaError::OutOfMemory { index: context.info().index, requested, free, total }
 }

@@ -18,3 +18,11 @@ pub(crate) fn find() -> Option<PathBuf> {
 pub(crate) fn runs(nvcc: &Path) -> bool {
     Command::new(nvcc).arg("--version").output().is_ok_and(|output| output.status.success())
 }
+
+/// `nvcc 13.0.88`, or only `nvcc` where it says nothing of the sort.
+pub(crate) fn version(nvcc: &Path) -> String {
+    let output = Command::new(nvcc).arg("--version").output();
+    let said = output.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let number = said.split_whitespace().find_map(|word| word.strip_prefix('V'));
+    number.map_or("nvcc".to_owned(), |number| format!("nvcc {number}"))
+}

@@ -2,6 +2,7 @@
 //! `GRADUS_CONFORMANCE` names, in float64 and float32.
 
 mod array;
+mod device;
 mod format;
 mod generate;
 mod judge;
@@ -15,9 +16,10 @@ use std::path::{Path, PathBuf};
 /// Ops and options in the fixtures that the library does not have, one a line: shrink it when it learns them.
 const UNCOVERED: &str = include_str!("uncovered.txt");
 
-/// The folder of recorded answers that ships with the library.
+/// The folder of recorded answers that ships with the library, or where `GRADUS_FIXTURES` says that it was moved.
 fn fixtures() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+    let moved = std::env::var_os("GRADUS_FIXTURES").map(PathBuf::from);
+    moved.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"))
 }
 
 /// Replays a folder and fails with the list of wrong answers.

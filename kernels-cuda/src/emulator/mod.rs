@@ -31,8 +31,11 @@ pub use driver::driver_function;
 pub use state::{BYTES, allocated, failing, graphs, last_report, limit_memory, set_compute_capability};
 
 use crate::driver::stand_in;
+use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use tensor::{Device, ErrorKind};
 
 /// Why kernels cannot be emulated.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +77,10 @@ pub enum EmulatorError {
         reason: String,
     },
 
+    /// The device cannot be opened.
+    #[error(transparent)]
+    Device(#[from] tensor::Error),
+
     /// Something has used the driver already.
     #[error("the emulator comes too late: a driver is in use; install it before anything asks for a device")]
     TooLate,
@@ -94,6 +101,50 @@ pub fn install(library: &Path) -> Result<(), EmulatorError> {
     library::load(library)?;
     // SAFETY: each function of `driver` has the signature of the driver's documentation and lives forever.
     if unsafe { stand_in(driver_function) } { Ok(()) } else { Err(EmulatorError::TooLate) }
+}
+
+/// The emulated GPU as a device for tensors, with the kernels of this crate and those in `own`: compiled to a library in `folder` as
+/// [`compile_with`] does, and installed, unless that was done before. `folder` may also be such a library.
+///
+/// # Errors
+///
+/// As [`compile_with`] and [`install`].
+pub fn device(own: &[PathBuf], folder: &Path) -> Result<Device, EmulatorError> {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    if !installed() {
+        let library = if folder.is_file() { folder.to_owned() } else { compile_with(own, folder)? };
+        install(&library)?;
+    }
+    Ok(crate::device(0)?)
+}
+
+/// The GPU that tests of kernels run on: the one that the variable `GRADUS_TEST_DEVICE` names, such as `cuda:0`; without it, or if it
+/// is `emulated`, the emulated one. `None`, and a word about it on stderr, where that would need a C++ compiler and there is none.
+///
+/// Kernels are compiled into `folder`, or into the folder that `GRADUS_EMULATED` names, which may be a library instead.
+///
+/// # Errors
+///
+/// As [`device`], or if there is no such GPU.
+pub fn device_for_tests(own: &[PathBuf], folder: &Path) -> Result<Option<Device>, EmulatorError> {
+    let named = env::var("GRADUS_TEST_DEVICE").unwrap_or_default();
+    if !matches!(named.as_str(), "" | "emulated") {
+        let index = named.strip_prefix("cuda:").and_then(|index| index.parse().ok());
+        let wrong = || {
+            let message = format!("GRADUS_TEST_DEVICE is {named:?}, neither emulated nor cuda:0, cuda:1, …");
+            tensor::Error::from(ErrorKind::Device(message))
+        };
+        return Ok(Some(crate::device(index.ok_or_else(wrong)?)?));
+    }
+    let place = env::var_os("GRADUS_EMULATED").map(PathBuf::from);
+    match device(own, place.as_deref().unwrap_or(folder)) {
+        Err(error @ EmulatorError::NoCompiler { .. }) => {
+            eprintln!("skipped: {error}");
+            Ok(None)
+        }
+        device => device.map(Some),
+    }
 }
 
 /// As [`install`], with the caching allocator that a GPU has: for tests of what happens when memory runs out.

@@ -41,7 +41,7 @@ mod signature;
 use std::marker::PhantomData;
 use std::path::Path;
 
-use tensor::{DType, Device, ErrorKind, Layout, Result, Tensor};
+use tensor::{DType, Device, Error, ErrorKind, Layout, Result, Tensor};
 
 use crate::backend::storage;
 use crate::gpu::{Gpu, gpu};
@@ -109,7 +109,7 @@ impl Kernels {
             CudaError::Driver { code: 500, .. } => {
                 ErrorKind::Device(format!("{}: no kernel is called {name}", self.gpu.name)).into()
             }
-            other => tensor::Error::from(other),
+            other => Error::from(other),
         })?;
         Ok(Kernel { gpu: self.gpu, kernel, signature: PhantomData })
     }
@@ -178,13 +178,17 @@ pub fn address(x: &Tensor) -> Result<u64> {
 ///
 /// # Safety
 ///
-/// `address` begins elements of `dtype` as far as `layout` reaches, aligned to their size. They stay allocated until the tensor, all
+/// At `address` begin elements of `dtype`, as far as `layout` reaches. They stay allocated until the tensor, all
 /// its views and all work with them are done, and nobody writes to them meanwhile except in the order of [`stream`].
 ///
 /// # Errors
 ///
-/// If the device is no GPU.
+/// If the device is no GPU, or the address is not aligned to an element.
 pub unsafe fn lent(device: &Device, address: u64, dtype: DType, layout: Layout) -> Result<Tensor> {
+    if !address.is_multiple_of(dtype.size() as u64) {
+        let message = format!("address {address:#x} is not aligned to elements of {dtype}");
+        return Err(Error::argument("lent", message));
+    }
     let bytes = layout.bounds().map_or(0, |(_, high)| (high + 1) * dtype.size());
     storage::lent(gpu_of(device)?, address, bytes, dtype, layout)
 }

@@ -12,10 +12,11 @@ mod shape;
 mod train;
 
 use crate::array::{Array, Values};
+use crate::device::device;
 use crate::format::Args;
 use crate::judge::Precision;
 use gradus::autograd::Var;
-use gradus::tensor::{DType, Device, Error, Tensor};
+use gradus::tensor::{DType, Error, Tensor};
 
 /// What an op is replayed on.
 pub(crate) type Value = Var;
@@ -120,14 +121,14 @@ fn program(inputs: &Inputs, args: &Args) -> Answer {
 
 /// A recorded tensor as the library's, floats in the precision of the replay.
 pub(crate) fn upload(array: &Array, precision: Precision) -> Result<Tensor, Error> {
-    let (shape, cpu) = (array.shape.as_slice(), Device::cpu());
+    let (shape, cpu) = (array.shape.as_slice(), device());
     match &array.values {
-        Values::F32(v) if precision == Precision::F32 => Tensor::from_slice(v, shape, &cpu),
-        Values::F32(_) | Values::F64(_) => Tensor::from_slice(&array.to_f64(), shape, &cpu),
-        Values::I64(v) => Tensor::from_slice(v, shape, &cpu),
-        Values::I32(v) => Tensor::from_slice(v, shape, &cpu),
-        Values::U8(v) => Tensor::from_slice(v, shape, &cpu),
-        Values::Bool(v) => Tensor::from_slice(v, shape, &cpu),
+        Values::F32(v) if precision == Precision::F32 => Tensor::from_slice(v, shape, cpu),
+        Values::F32(_) | Values::F64(_) => Tensor::from_slice(&array.to_f64(), shape, cpu),
+        Values::I64(v) => Tensor::from_slice(v, shape, cpu),
+        Values::I32(v) => Tensor::from_slice(v, shape, cpu),
+        Values::U8(v) => Tensor::from_slice(v, shape, cpu),
+        Values::Bool(v) => Tensor::from_slice(v, shape, cpu),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::elementwise::ops;
 use super::{Answer, Failure, Inputs, Op, Value, dim, signed, sizes};
+use crate::device::device;
 use crate::format::Args;
-use gradus::tensor::{DType, Device, Tensor};
+use gradus::tensor::{DType, Tensor};
 
 pub(super) fn lookup(name: &str) -> Option<Op> {
     ops! { name;
@@ -34,19 +35,19 @@ pub(super) fn lookup(name: &str) -> Option<Op> {
         "cat" => |i, a| Value::cat(&i.numbered("x"), dim(a, "dim"));
         "stack" => |i, a| Value::stack(&i.numbered("x"), dim(a, "dim"));
         "arange" => |_i, a| {
-            Tensor::arange(a.f64("start"), a.f64("end"), a.f64("step"), (DType::F64, &Device::cpu()))
+            Tensor::arange(a.f64("start"), a.f64("end"), a.f64("step"), (DType::F64, device()))
         };
         "linspace" => |_i, a| {
             let steps = usize::try_from(a.int("steps"))?;
-            Tensor::linspace(a.f64("start"), a.f64("end"), steps, (DType::F64, &Device::cpu()))
+            Tensor::linspace(a.f64("start"), a.f64("end"), steps, (DType::F64, device()))
         };
         "eye" => |_i, a| {
             let (n, m) = (usize::try_from(a.int("n"))?, usize::try_from(a.int("m"))?);
-            Tensor::eye(n, m, (DType::F64, &Device::cpu()))
+            Tensor::eye(n, m, (DType::F64, device()))
         };
         "full" => |_i, a| {
             let shape = sizes(&a.ints("shape"))?;
-            Tensor::full(shape, a.f64("value"), (DType::F64, &Device::cpu()))
+            Tensor::full(shape, a.f64("value"), (DType::F64, device()))
         };
     }
     .or_else(|| lists(name))

@@ -1,6 +1,7 @@
 //! Optimizers, clipping and learning rates.
 
 use super::{Answer, Failure, Inputs, Op, Value};
+use crate::device::device;
 use crate::format::Args;
 use gradus::autograd::Gradients;
 use gradus::nn::optim::{
@@ -12,7 +13,7 @@ use gradus::nn::schedule::{
     StepLr, Threshold,
 };
 use gradus::nn::{Param, clip_grad_norm, clip_grad_value};
-use gradus::tensor::{Device, Tensor};
+use gradus::tensor::Tensor;
 
 pub(super) fn lookup(name: &str) -> Option<Op> {
     match name {
@@ -20,7 +21,7 @@ pub(super) fn lookup(name: &str) -> Option<Op> {
         "clip_grad_norm" => Some(|i, a| {
             let (params, mut grads) = with_grads(i);
             let total = clip_grad_norm(&mut grads, &params, a.f64("max_norm"), a.f64("norm_type"))?;
-            let total = Tensor::from_slice(&[total], (), &Device::cpu())?;
+            let total = Tensor::from_slice(&[total], (), device())?;
             Ok([total.into()].into_iter().chain(clipped(&params, &grads)?).collect())
         }),
         "clip_grad_value" => Some(|i, a| {
@@ -30,7 +31,7 @@ pub(super) fn lookup(name: &str) -> Option<Op> {
         }),
         "lr_sched" => Some(|_, a| {
             let rates = rates(a)?;
-            Ok(vec![Tensor::from_slice(&rates, [rates.len()], &Device::cpu())?.into()])
+            Ok(vec![Tensor::from_slice(&rates, [rates.len()], device())?.into()])
         }),
         _ => None,
     }

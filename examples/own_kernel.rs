@@ -118,13 +118,20 @@ fn folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/target/tmp"))
 }
 
-/// The first GPU; where there is none, the emulated one.
+/// The device that the command line names; else the first GPU, where the system has one; else the emulated one. The emulator takes the
+/// driver's place, so the driver is not asked first.
 fn open() -> Result<Device> {
-    if cuda::devices().is_ok() {
-        return cuda::device(0);
+    let named = std::env::args().nth(1);
+    let has_gpu = ["/dev/nvidia0", "/dev/dxg"].iter().any(|file| Path::new(file).exists());
+    match named.as_deref() {
+        Some(name) if name != "emulated" => gradus::device(name),
+        None if has_gpu => cuda::device(0),
+        _ => {
+            println!("compiling the kernels for the emulated GPU");
+            emulator::device(&[source().to_owned()], folder())
+                .map_err(|error| gradus::Error::file(source(), error))
+        }
     }
-    println!("no GPU here: compiling the kernels for the emulated one");
-    emulator::device(&[source().to_owned()], folder()).map_err(|error| gradus::Error::file(source(), error))
 }
 
 fn run() -> Result<()> {

@@ -124,7 +124,7 @@ def cases(device, tiny):
         bytes=16 * rows * rows)
     add("index", "scatter_add f32", "scatter_add", lambda: [rnd(rows, rows), ints(rows, rows, below=rows), rnd(rows, rows)],
         lambda x, i, s: x.scatter_add(1, i, s), [1], bytes=20 * rows * rows, tolerance=1e-3)
-    add("sort", "sort f32", "sort", lambda: [rnd(n(4096, 8), n(8192, 64))], lambda x: x.sort(1, stable=True)[0], [1], bytes=12 * n(4096, 8) * n(8192, 64))
+    add("sort", "sort f32", "sort", lambda: [rnd(n(4096, 8), n(8192, 64))], lambda x: x.sort(stable=True, dim=1)[0], [1], bytes=12 * n(4096, 8) * n(8192, 64))
     add("sort", "topk 32 f32", "topk", lambda: [rnd(n(4096, 8), n(8192, 64))], lambda x: x.topk(32, 1)[0], [1, 32], bytes=4 * n(4096, 8) * n(8192, 64))
 
     # --- optimizer: one tensor; PyTorch's fused one ---

@@ -1,6 +1,6 @@
 //! Ops by name: what a case computes from its tensors and numbers.
 
-use gradus::tensor::backend::AdamStep;
+use gradus::tensor::backend::{AdamStep, AdamUpdate};
 use gradus::tensor::{
     CrossEntropy, Generator, Reduction, RnnInputs, RnnKind, RnnOutputs, RnnSpec, Shape, rnn, rnn_backward,
 };
@@ -146,7 +146,9 @@ pub fn prepare(name: &str, x: Vec<Tensor>, numbers: &[f64]) -> Result<Run> {
             };
             Box::new(move || {
                 let device = param.device().clone();
-                device.backend().adam_step(&step, &mut param, &grad, &mut mean, &mut square)?;
+                let update =
+                    AdamUpdate { param: &mut param, grad: &grad, mean: &mut mean, square: &mut square };
+                device.backend().adam_step(&step, None, &mut [update])?;
                 Ok(vec![])
             })
         }

@@ -1,7 +1,6 @@
 //! The gradient in the weight as matrix products, where many channels share a pixel: `dW [k, taps] = Σ_(n, pixels) dy [k, pixels] · im2colᵀ [pixels, taps]`.
 //!
-//! The channels of x are laid innermost first, so that the taps of a pixel are contiguous runs. The sum over images and
-//! pixels is cut into parts by shape alone; their sums are added in order.
+//! The sum over images and pixels is cut into parts by shape alone; their sums are added in order.
 
 use super::ConvElement;
 use super::gather::Gathered;
@@ -10,18 +9,17 @@ use super::grad_weight::parts;
 use super::pass::Pass;
 use super::planes::{Frame, Images};
 use super::spread::spread;
+use super::stacked::{Stacked, planes_of};
 use crate::Result;
 use crate::cpu::f32_mode::{f32_mode, with_f32_mode};
-use crate::cpu::gemm::{Beta, Epilogue, MatMut, MatRef, Operand, PackSource, Rows, Scalar, gemm_with};
+use crate::cpu::gemm::{Beta, Epilogue, MatMut, MatRef, Operand, PackSource, Scalar, gemm_with};
 use crate::cpu::isa::{isa, with_isa};
 use crate::cpu::memory::Memory;
 use crate::cpu::threads::SharedMut;
+use std::ops::Range;
 
 /// Steps of one product: a few blocks of k, and little enough for both operands to stay in the cache.
 const STEPS: usize = 4096;
-
-/// Pixels of an image from which it is worth a product of its own.
-const PLANE: usize = 512;
 
 /// Computes the gradient.
 ///
@@ -32,31 +30,10 @@ pub(super) fn run<T: ConvElement>(g: &Geometry, grad: &[T], x: &Images<T>, out: 
     if out.is_empty() {
         return Ok(());
     }
-    let pass = Pass::forward(g);
-    let frame = Frame { fold: 1, ..pass.frame };
-    let channels = g.groups * g.c;
-    let image = frame.volume() * channels;
-    let mut framed = Memory::new(g.n * image * size_of::<T::Acc>())?;
-    let framed = &mut framed.as_mut_slice::<T::Acc>()[..g.n * image];
-    let shared = SharedMut::new(framed);
-    spread(g.n, image.saturating_mul(16), |n| {
-        // SAFETY: each image belongs to one unit.
-        let out = unsafe { shared.slice(n * image..(n + 1) * image) };
-        frame.fill_channels_last(x, n, channels, out);
-        Ok(())
-    })?;
-    let framed = &*framed;
-
-    // Taps in the order of memory, kernel position before channel; pixels of one image.
-    let taps: Vec<usize> = positions(g.w)
-        .map(|tap| frame.at(std::array::from_fn(|i| tap[i] * g.dilation[i])) * channels)
-        .flat_map(|at| (0..g.c).map(move |c| at + c))
-        .collect();
-    let pixels = pass.pixels(&pass.phases[0], |p| frame.at(p) * channels);
-    let plane = pixels.len();
-
+    let plane = volume(g.y);
     let total = g.n * plane;
-    let (rows, columns) = (g.k, taps.len());
+    let (rows, columns) = (g.k, g.c * volume(g.w));
+    let columns_of = Columns::new(g, x)?;
     let parts = parts(g, rows * columns).min(total.max(1));
     let mut sums = Memory::new(g.groups * parts * rows * columns * size_of::<T::Acc>())?;
     let sums = &mut sums.as_mut_slice::<T::Acc>()[..g.groups * parts * rows * columns];
@@ -67,27 +44,21 @@ pub(super) fn run<T: ConvElement>(g: &Geometry, grad: &[T], x: &Images<T>, out: 
         let (group, part) = (unit / parts, unit % parts);
         // SAFETY: each unit has sums of its own.
         let sums = unsafe { shared.slice(unit * rows * columns..(unit + 1) * rows * columns) };
-        let lines: Vec<usize> = (0..rows).map(|k| (group * rows + k) * plane).collect();
-        let taps: Vec<usize> = taps.iter().map(|t| t + group * g.c).collect();
+        let of_image = |n: usize| {
+            MatRef::row_major(&grad[(n * g.groups + group) * rows * plane..][..rows * plane], rows, plane)
+        };
+        let grads: Vec<MatRef<T>> = (0..g.n).map(of_image).collect();
         let (start, end) = (total * part / parts, total * (part + 1) / parts);
         let mut from = start;
         loop {
-            // The pixels of one image are a matrix, whose transpose packs fast; those of small planes are taken together.
-            let one_image = plane >= PLANE;
-            let to = if one_image { (from / plane + 1) * plane } else { from + STEPS };
-            let to = end.min(to).min(from + STEPS);
-            let at = |q: usize, image: usize, pixel: usize| q / plane * image + pixel;
-            let in_grad: Vec<usize> = (from..to).map(|q| at(q, g.groups * rows * plane, q % plane)).collect();
-            let in_x: Vec<usize> = (from..to).map(|q| at(q, image, pixels[q % plane])).collect();
-            let (a, b) = (Gathered::new(grad, &lines, &in_grad), Gathered::new(framed, &taps, &in_x));
-            let matrix = (one_image && from < to).then(|| {
-                Rows(MatRef::new(grad, lines[0] + in_grad[0], [rows, to - from], [plane as isize, 1]))
-            });
-            let a: &dyn PackSource<T::Acc> = matrix.as_ref().map_or(&a, |matrix| matrix);
-            let c = MatMut::row_major(&mut *sums, rows, columns);
+            let to = end.min(from + STEPS);
+            let a = Stacked::new(&grads, from..to);
             let beta = if from == start { Beta::Zero } else { Beta::One };
-            let (a, b) = (Operand::Source(a), Operand::Source(&b));
-            with_isa(isa, || with_f32_mode(mode, || gemm_with(a, b, c, beta, Epilogue::default())));
+            columns_of.read(group, from..to, |b| {
+                let c = MatMut::row_major(&mut *sums, rows, columns);
+                let (a, b) = (Operand::Source(&a), Operand::Source(b));
+                with_isa(isa, || with_f32_mode(mode, || gemm_with(a, b, c, beta, Epilogue::default())));
+            });
             from = to;
             if from == end {
                 return Ok(());
@@ -107,4 +78,62 @@ pub(super) fn run<T: ConvElement>(g: &Geometry, grad: &[T], x: &Images<T>, out: 
         }
     }
     Ok(())
+}
+
+/// The columns of `im2colᵀ`, kernel position before channel.
+enum Columns<'a, T: ConvElement> {
+    /// The planes themselves: for each group, those of each image.
+    Planes(Vec<Vec<MatRef<'a, T::Acc>>>),
+    /// Framed copies with the channels innermost, so that the taps of a pixel are contiguous runs.
+    Framed {
+        values: Memory,
+        image: usize,
+        /// Values of a group from one to the next.
+        channels: usize,
+        taps: Vec<usize>,
+        pixels: Vec<usize>,
+    },
+}
+
+impl<'a, T: ConvElement> Columns<'a, T> {
+    fn new(g: &Geometry, x: &Images<'a, T>) -> Result<Self> {
+        // A kernel of one place that misses none reads the planes as they are.
+        if volume(g.w) == 1 && g.x == g.y && g.padding == [0; 3] {
+            let planes = (0..g.groups).map(|group| planes_of(x, g.n, group * g.c, g.c));
+            if let Some(planes) = planes.collect() {
+                return Ok(Columns::Planes(planes));
+            }
+        }
+        let pass = Pass::forward(g);
+        let frame = Frame { fold: 1, ..pass.frame };
+        let channels = g.groups * g.c;
+        let image = frame.volume() * channels;
+        let mut values = Memory::new(g.n * image * size_of::<T::Acc>())?;
+        let shared = SharedMut::new(&mut values.as_mut_slice::<T::Acc>()[..g.n * image]);
+        spread(g.n, image.saturating_mul(16), |n| {
+            // SAFETY: each image belongs to one unit.
+            let out = unsafe { shared.slice(n * image..(n + 1) * image) };
+            frame.fill_channels_last(x, n, channels, out);
+            Ok(())
+        })?;
+        let taps = positions(g.w)
+            .map(|tap| frame.at(std::array::from_fn(|i| tap[i] * g.dilation[i])) * channels)
+            .flat_map(|at| (0..g.c).map(move |c| at + c))
+            .collect();
+        let pixels = pass.pixels(&pass.phases[0], |p| frame.at(p) * channels);
+        Ok(Columns::Framed { values, image, channels: g.c, taps, pixels })
+    }
+
+    /// Hands those of a group at some steps, which are pixels of all images, to `f`.
+    fn read(&self, group: usize, steps: Range<usize>, f: impl FnOnce(&dyn PackSource<T::Acc>)) {
+        match self {
+            Columns::Planes(groups) => f(&Stacked::new(&groups[group], steps)),
+            Columns::Framed { values, image, channels, taps, pixels } => {
+                let taps: Vec<usize> = taps.iter().map(|tap| tap + group * channels).collect();
+                let at = |step: usize| step / pixels.len() * image + pixels[step % pixels.len()];
+                let pixels: Vec<usize> = steps.map(at).collect();
+                f(&Gathered::new(values.as_slice::<T::Acc>(), &taps, &pixels));
+            }
+        }
+    }
 }

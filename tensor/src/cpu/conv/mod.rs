@@ -24,6 +24,7 @@ mod naive;
 mod pass;
 mod planes;
 mod spread;
+mod stacked;
 #[cfg(test)]
 mod tests;
 mod tiles;

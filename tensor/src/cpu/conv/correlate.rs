@@ -17,8 +17,19 @@ use crate::cpu::isa::isa;
 use crate::cpu::memory::Memory;
 use crate::cpu::threads::SharedMut;
 
-/// Columns that a product should have, so that its vectors are filled.
+/// Columns that a product should have, and values of the widest vector, so that its vectors are filled.
 const COLUMNS: usize = 64;
+const VECTOR: usize = 16;
+
+/// How many of `n` images share a product: so many that they have enough pixels, of which few are in a vector that is not full.
+fn per_product(plane: usize, n: usize) -> usize {
+    let fills = |images: &usize| {
+        let (columns, padded) = (images * plane, (images * plane).next_multiple_of(VECTOR));
+        columns >= COLUMNS * 3 / 4 && VECTOR * (padded - columns) <= padded
+    };
+    let enough = COLUMNS.div_ceil(plane.max(1));
+    if plane >= 4 * COLUMNS { 1 } else { (1..=enough.max(4)).find(fills).unwrap_or(enough).min(n) }
+}
 
 /// A phase with everything that does not depend on the image.
 struct Prepared<'a> {
@@ -60,7 +71,7 @@ pub(super) fn run<T: ConvElement>(
     }
     let isa = isa();
     let plane = volume(pass.out);
-    let per_product = if plane < COLUMNS * 3 / 4 { COLUMNS.div_ceil(plane).min(pass.n) } else { 1 };
+    let per_product = per_product(plane, pass.n);
     let sources = Sources::new(pass, images);
     let names = ["panels of a convolution", "panels of a convolution's gradient"];
     let packed = weight.kept(names, pass, || pack(pass, weight.values));

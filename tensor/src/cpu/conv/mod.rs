@@ -70,6 +70,21 @@ fn contiguous(x: &Tensor) -> Result<Tensor> {
     if x.layout().is_contiguous() { Ok(x.clone()) } else { copy::copy(x, x.dtype()) }
 }
 
+/// The pixels that a kernel of one place reads where it leaves some out, and the convolution of these with a stride of 1.
+fn thinned(x: &Tensor, weight: Shape, conv: &Conv) -> Result<Option<(Tensor, Conv)>> {
+    let spatial = x.rank() - 2;
+    let one = weight.dims()[2..].iter().all(|&size| size == 1);
+    let unpadded = conv.padding[..spatial].iter().all(|&padding| padding == 0);
+    if !one || !unpadded || conv.stride[..spatial].iter().all(|&stride| stride == 1) {
+        return Ok(None);
+    }
+    let mut read = x.clone();
+    for (i, &stride) in conv.stride[..spatial].iter().enumerate() {
+        read = read.slice(i as isize + 2, None, None, stride)?;
+    }
+    Ok(Some((contiguous(&read)?, Conv { stride: [1; 3], ..*conv })))
+}
+
 /// Runs a pass over the images of `x`, the way that suits it.
 fn run<T: ConvElement>(
     pass: &Pass,
@@ -132,6 +147,9 @@ pub(crate) fn conv_fused(
     residual: Option<&Tensor>,
     activation: Option<UnaryOp>,
 ) -> Result<Tensor> {
+    if let Some((x, conv)) = thinned(x, weight.shape(), conv)? {
+        return conv_fused(&x, weight, bias, &conv, residual, activation);
+    }
     let shape = conv.output_shape("conv", x.shape(), weight.shape())?;
     let geometry = Geometry::new(x.shape(), weight.shape(), shape, conv);
     let pass = Pass::forward(&geometry);
@@ -164,6 +182,9 @@ pub(crate) fn conv_grad_input(grad: &Tensor, weight: &Tensor, input: Shape, conv
 /// - grad: `[n, groups · k, spatial…]`, x: `[n, groups · c, spatial…]`
 /// - result: `weight`, row-major
 pub(crate) fn conv_grad_weight(grad: &Tensor, x: &Tensor, weight: Shape, conv: &Conv) -> Result<Tensor> {
+    if let Some((x, conv)) = thinned(x, weight, conv)? {
+        return conv_grad_weight(grad, &x, weight, &conv);
+    }
     let geometry = Geometry::new(x.shape(), weight, grad.shape(), conv);
     let grad = contiguous(grad)?;
     match_float!("conv_grad_weight", x.dtype(), T => filled_shape::<T>(weight, |dw| {

@@ -76,6 +76,12 @@ fn known() -> Vec<Case> {
         case(&[2, 5, 14, 14], &[5, 1, 5, 5], conv().padding(2).groups(5)),
         case(&[2, 5, 64], &[5, 1, 7], conv().padding(3).groups(5)),
         case(&[2, 1, 19, 33], &[7, 1, 3, 3], conv().padding(1)),
+        case(&[2, 3, 18, 75], &[3, 1, 3, 3], conv().padding(1).groups(3).stride(2)),
+        // Kernels of one place: planes in place, some pixels only, several images in a product.
+        case(&[5, 170, 7, 7], &[12, 170, 1, 1], conv()),
+        case(&[3, 40, 11, 9], &[24, 20, 1, 1], conv().groups(2)),
+        case(&[2, 170, 29], &[12, 170, 1], conv().stride(3)),
+        case(&[2, 7, 5, 6, 9], &[12, 7, 1, 1, 1], conv().stride([2, 1, 2])),
     ]
 }
 

@@ -33,6 +33,30 @@ pub(in crate::cpu) trait Vector: Copy {
     /// `self · other + sum`.
     unsafe fn times_plus(self, other: Self, sum: Self) -> Self;
 
+    /// The even and the odd lanes of `self` and `other`, one after the other.
+    #[inline(always)]
+    unsafe fn deal(self, other: Self) -> (Self, Self) {
+        let lanes = both(self, other);
+        let mut parts = [[Self::Elem::ZERO; MAX_LANES]; 2];
+        for i in 0..Self::LANES {
+            (parts[0][i], parts[1][i]) = (lanes[2 * i], lanes[2 * i + 1]);
+        }
+        // SAFETY: the arrays have `MAX_LANES >= LANES` elements.
+        unsafe { (Self::load(parts[0].as_ptr()), Self::load(parts[1].as_ptr())) }
+    }
+
+    /// The lanes of `self` and `other` in turn: what [`deal`](Self::deal) undoes.
+    #[inline(always)]
+    unsafe fn weave(self, other: Self) -> (Self, Self) {
+        let lanes = both(self, other);
+        let mut woven = [Self::Elem::ZERO; 2 * MAX_LANES];
+        for i in 0..Self::LANES {
+            (woven[2 * i], woven[2 * i + 1]) = (lanes[i], lanes[Self::LANES + i]);
+        }
+        // SAFETY: the array has `2 * MAX_LANES >= 2 * LANES` elements.
+        unsafe { (Self::load(woven.as_ptr()), Self::load(woven.as_ptr().add(Self::LANES))) }
+    }
+
     /// `acc[i][j] += a[i] · row[j]`, for R values at `a`.
     #[inline(always)]
     unsafe fn add_outer<const R: usize, const N: usize>(
@@ -58,6 +82,22 @@ pub(in crate::cpu) trait Vector: Copy {
     /// Asks for the cache line at `p`, which may be any address, as far as the second-level cache, where the level can.
     #[inline(always)]
     fn prefetch_far(_p: *const Self::Elem) {}
+}
+
+/// The most lanes of a vector.
+const MAX_LANES: usize = 16;
+
+/// The lanes of two vectors, one after the other.
+#[inline(always)]
+fn both<V: Vector>(first: V, second: V) -> [V::Elem; 2 * MAX_LANES] {
+    const { assert!(V::LANES <= MAX_LANES) };
+    let mut lanes = [V::Elem::ZERO; 2 * MAX_LANES];
+    // SAFETY: there is room for all lanes; who has a vector may use its instructions.
+    unsafe {
+        first.store(lanes.as_mut_ptr());
+        second.store(lanes.as_mut_ptr().add(V::LANES));
+    }
+    lanes
 }
 
 /// `N` lanes as a plain array: what runs on a machine without a kernel of its own, and, with 16 lanes, the twin of the
@@ -130,5 +170,51 @@ impl<S: Scalar, const N: usize> Vector for Lanes<S, N> {
             sum.0[i] = self.0[i].times_plus(other.0[i], sum.0[i]);
         }
         sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::isa::{self, Isa};
+
+    /// Deals and weaves the numbers from 0 on, at one level.
+    unsafe fn check<V: Vector<Elem = f32>>() {
+        let numbers: [f32; 2 * MAX_LANES] = std::array::from_fn(|i| i as f32);
+        let mut out = [f32::NAN; 2 * MAX_LANES];
+        // SAFETY: the caller vouches for the instructions; the arrays have twice the lanes.
+        unsafe {
+            let (a, b) = (V::load(numbers.as_ptr()), V::load(numbers.as_ptr().add(V::LANES)));
+            let (even, odd) = a.deal(b);
+            even.store(out.as_mut_ptr());
+            odd.store(out.as_mut_ptr().add(V::LANES));
+            for i in 0..V::LANES {
+                assert_eq!((out[i], out[V::LANES + i]), ((2 * i) as f32, (2 * i + 1) as f32), "lane {i}");
+            }
+            let (first, second) = even.weave(odd);
+            first.store(out.as_mut_ptr());
+            second.store(out.as_mut_ptr().add(V::LANES));
+            assert_eq!(out[..2 * V::LANES], numbers[..2 * V::LANES]);
+        }
+    }
+
+    #[test]
+    fn weaving_undoes_dealing() {
+        // SAFETY: plain arrays need no instructions; the others are those of levels that the machine has.
+        unsafe {
+            check::<Lanes<f32, 4>>();
+            check::<Lanes<f32, 16>>();
+            for &level in isa::available() {
+                match level {
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => check::<super::super::F32x8>(),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx512 => check::<super::super::F32x16>(),
+                    #[cfg(target_arch = "aarch64")]
+                    Isa::Neon => check::<super::super::F32x4>(),
+                    _ => {}
+                }
+            }
+        }
     }
 }

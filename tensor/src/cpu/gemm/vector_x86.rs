@@ -17,6 +17,7 @@ macro_rules! vector {
         $zero:ident, $splat:ident, $load:ident, $store:ident, $add:ident, $fma:ident,
         load_first |$lp:ident, $ln:ident| $load_first:expr,
         store_first |$sv:ident, $sp:ident, $sn:ident| $store_first:expr
+        $(, shuffles |$a:ident, $b:ident| deal $deal:expr, weave $weave:expr)?
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
@@ -77,6 +78,24 @@ macro_rules! vector {
                 Self(unsafe { $fma(self.0, other.0, sum.0) })
             }
 
+            $(
+                #[inline(always)]
+                unsafe fn deal(self, other: Self) -> (Self, Self) {
+                    let ($a, $b) = (self.0, other.0);
+                    // SAFETY: the caller vouches for the instructions.
+                    let (even, odd) = unsafe { $deal };
+                    (Self(even), Self(odd))
+                }
+
+                #[inline(always)]
+                unsafe fn weave(self, other: Self) -> (Self, Self) {
+                    let ($a, $b) = (self.0, other.0);
+                    // SAFETY: the caller vouches for the instructions.
+                    let (first, second) = unsafe { $weave };
+                    (Self(first), Self(second))
+                }
+            )?
+
             #[inline(always)]
             fn prefetch(p: *const $elem) {
                 // SAFETY: every x86-64 has the instruction, which reads nothing that the program could see.
@@ -97,7 +116,17 @@ vector! {
     F32x8(__m256) = [f32; 8],
     _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps,
     load_first |p, n| _mm256_maskload_ps(p, _mm256_loadu_si256(MASK32.as_ptr().add(8 - n).cast())),
-    store_first |v, p, n| _mm256_maskstore_ps(p, _mm256_loadu_si256(MASK32.as_ptr().add(8 - n).cast()), v)
+    store_first |v, p, n| _mm256_maskstore_ps(p, _mm256_loadu_si256(MASK32.as_ptr().add(8 - n).cast()), v),
+    shuffles |a, b| deal {
+        // Within halves of a register first, then the pairs of lanes into order.
+        let even = _mm256_castps_pd(_mm256_shuffle_ps::<0x88>(a, b));
+        let odd = _mm256_castps_pd(_mm256_shuffle_ps::<0xDD>(a, b));
+        let ordered = (_mm256_permute4x64_pd::<0xD8>(even), _mm256_permute4x64_pd::<0xD8>(odd));
+        (_mm256_castpd_ps(ordered.0), _mm256_castpd_ps(ordered.1))
+    }, weave {
+        let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+        (_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high))
+    }
 }
 
 vector! {
@@ -105,7 +134,14 @@ vector! {
     F64x4(__m256d) = [f64; 4],
     _mm256_setzero_pd, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd, _mm256_fmadd_pd,
     load_first |p, n| _mm256_maskload_pd(p, _mm256_loadu_si256(MASK64.as_ptr().add(4 - n).cast())),
-    store_first |v, p, n| _mm256_maskstore_pd(p, _mm256_loadu_si256(MASK64.as_ptr().add(4 - n).cast()), v)
+    store_first |v, p, n| _mm256_maskstore_pd(p, _mm256_loadu_si256(MASK64.as_ptr().add(4 - n).cast()), v),
+    shuffles |a, b| deal {
+        let (even, odd) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
+        (_mm256_permute4x64_pd::<0xD8>(even), _mm256_permute4x64_pd::<0xD8>(odd))
+    }, weave {
+        let (low, high) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
+        (_mm256_permute2f128_pd::<0x20>(low, high), _mm256_permute2f128_pd::<0x31>(low, high))
+    }
 }
 
 vector! {
@@ -113,7 +149,17 @@ vector! {
     F32x16(__m512) = [f32; 16],
     _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps,
     load_first |p, n| _mm512_maskz_loadu_ps((1u16 << n) - 1, p),
-    store_first |v, p, n| _mm512_mask_storeu_ps(p, (1u16 << n) - 1, v)
+    store_first |v, p, n| _mm512_mask_storeu_ps(p, (1u16 << n) - 1, v),
+    shuffles |a, b| deal {
+        // Lanes from 16 on are those of b.
+        let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+        let odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+        (_mm512_permutex2var_ps(a, even, b), _mm512_permutex2var_ps(a, odd, b))
+    }, weave {
+        let first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+        let second = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+        (_mm512_permutex2var_ps(a, first, b), _mm512_permutex2var_ps(a, second, b))
+    }
 }
 
 vector! {
@@ -121,7 +167,17 @@ vector! {
     F64x8(__m512d) = [f64; 8],
     _mm512_setzero_pd, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd, _mm512_fmadd_pd,
     load_first |p, n| _mm512_maskz_loadu_pd((1u8 << n) - 1, p),
-    store_first |v, p, n| _mm512_mask_storeu_pd(p, (1u8 << n) - 1, v)
+    store_first |v, p, n| _mm512_mask_storeu_pd(p, (1u8 << n) - 1, v),
+    shuffles |a, b| deal {
+        // Lanes from 8 on are those of b.
+        let even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
+        let odd = _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15);
+        (_mm512_permutex2var_pd(a, even, b), _mm512_permutex2var_pd(a, odd, b))
+    }, weave {
+        let first = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
+        let second = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
+        (_mm512_permutex2var_pd(a, first, b), _mm512_permutex2var_pd(a, second, b))
+    }
 }
 
 /// The intrinsics that pairs lack, under the names and signatures that [`vector!`] wants. Their callers have the features.

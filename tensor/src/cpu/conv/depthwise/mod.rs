@@ -7,6 +7,7 @@
 mod dots;
 mod rows;
 mod strip;
+mod woven;
 
 use super::ConvElement;
 use super::finish::Finish;
@@ -195,18 +196,23 @@ pub(super) fn run<T: ConvElement>(
                     if rows.is_empty() {
                         continue;
                     }
-                    let job = |prepared: &Prepared<T::Acc>, to: &mut [T::Acc]| {
+                    let weights_of = |prepared: &Prepared<T::Acc>| {
                         let weights = prepared.weights.len() / (pass.groups * pass.outs);
+                        channel * weights..(channel + 1) * weights
+                    };
+                    let from = |prepared: &Prepared<T::Acc>| {
+                        let row = rows.start * phase.stride[1] + prepared.row;
+                        row.saturating_sub(read.start) * plan.strip.pitch
+                    };
+                    let job = |prepared: &Prepared<T::Acc>, to: &mut [T::Acc]| {
                         let rows_job = rows::Rows {
-                            data: &strips[(rows.start * phase.stride[1] + prepared.row)
-                                .saturating_sub(read.start)
-                                * plan.strip.pitch..],
+                            data: &strips[from(prepared)..],
                             pitch: plan.strip.pitch,
                             stride: phase.stride[1],
                             dilation: prepared.dilation,
                             taps: &prepared.taps,
                             height: prepared.height,
-                            weights: &prepared.weights[channel * weights..][..weights],
+                            weights: &prepared.weights[weights_of(prepared)],
                             start,
                             size: [rows.len(), prepared.phase.count[2]],
                             out: to.as_mut_ptr(),
@@ -221,6 +227,34 @@ pub(super) fn run<T: ConvElement>(
                         finish.complete(isa, to, first + rows.start * width);
                         continue;
                     }
+                    let row = phase.start[1] + rows.start * phase.step[1];
+                    let (width, pitch) = (pass.out[2], phase.step[1] * pass.out[2]);
+                    let to = &mut plane()[row * width..];
+                    if let [even, odd] = prepared
+                        && T::NATIVE
+                        && phase.step[2] == 2
+                        && odd.phase.count[2] >= T::Acc::lanes(isa)
+                    {
+                        let parts = [even, odd].map(|prepared| woven::Part {
+                            taps: &prepared.taps[..],
+                            weights: &prepared.weights[weights_of(prepared)],
+                            columns: prepared.phase.count[2],
+                        });
+                        let job = woven::Woven {
+                            data: &strips[from(even)..],
+                            pitch: plan.strip.pitch,
+                            dilation: even.dilation,
+                            height: even.height,
+                            parts,
+                            start,
+                            rows: rows.len(),
+                            out_pitch: pitch,
+                            out: bytemuck::cast_slice_mut(to),
+                        };
+                        T::Acc::run(isa, job);
+                        complete(finish, isa, to, first + row * width, rows.len(), [width, pitch]);
+                        continue;
+                    }
                     let mut rest = &mut *sums;
                     let mut parts: Vec<&[T::Acc]> = Vec::with_capacity(prepared.len());
                     for prepared in prepared {
@@ -229,18 +263,27 @@ pub(super) fn run<T: ConvElement>(
                         parts.push(part);
                         rest = after;
                     }
-                    let row = phase.start[1] + rows.start * phase.step[1];
-                    let to = &mut plane()[row * pass.out[2]..];
-                    let (width, pitch) = (pass.out[2], phase.step[1] * pass.out[2]);
                     weave(isa, &parts, rows.len(), pitch, width, to);
-                    for (i, to) in to.chunks_mut(pitch).take(rows.len()).enumerate() {
-                        finish.complete(isa, &mut to[..width], first + row * width + i * pitch);
-                    }
+                    complete(finish, isa, to, first + row * width, rows.len(), [width, pitch]);
                 }
             }
         }
         Ok(())
     })
+}
+
+/// Completes rows of `width` outputs, `pitch` apart; `at` is the place of the first.
+fn complete<T: ConvElement>(
+    finish: Finish<T>,
+    isa: Isa,
+    out: &mut [T],
+    at: usize,
+    rows: usize,
+    [width, pitch]: [usize; 2],
+) {
+    for (i, out) in out.chunks_mut(pitch).take(rows).enumerate() {
+        finish.complete(isa, &mut out[..width], at + i * pitch);
+    }
 }
 
 /// The address of a row of a channel, which need not exist, for prefetching; of nothing where values are widened first.

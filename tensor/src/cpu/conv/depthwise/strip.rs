@@ -3,9 +3,10 @@
 //! A strip fits the first-level cache, and its zeros beside the rows are written once for many planes. Rows that are not folded
 //! share them: those after a row are those before the next.
 
-use crate::Scalar;
+use crate::cpu::conv::ConvElement;
+use crate::cpu::conv::level::{Kernel, Levels};
 use crate::cpu::conv::planes::{Frame, Images};
-use crate::cpu::gemm::GemmElement;
+use crate::cpu::gemm::{GemmElement, Scalar, Vector};
 use crate::cpu::isa::Isa;
 use crate::cpu::wide::dispatch;
 use bytemuck::Zeroable;
@@ -50,7 +51,7 @@ impl Strip {
     }
 
     /// Writes `rows` of the framed plane of a channel, one after the other. Beside the rows, `out` is zero already.
-    pub(super) fn fill<T: Scalar + GemmElement>(
+    pub(super) fn fill<T: ConvElement>(
         &self,
         isa: Isa,
         images: &Images<T>,
@@ -60,106 +61,184 @@ impl Strip {
         out: &mut [T::Acc],
     ) {
         let (to, from, len) = self.inside;
+        let [_, pitch, step] = images.along;
+        let start = images.start(image, channel) as isize + from as isize * step;
+        let lines = Lines {
+            first: rows.start as isize - self.frame.lead[1],
+            count: rows.len(),
+            rows: images.dims[1],
+            start,
+            pitch,
+            to: self.pitch,
+        };
+        if len == 0 {
+            return;
+        }
+        if self.frame.fold == 2 && step == 1 && T::NATIVE {
+            let odd = if len > 1 { self.column(to + 1) } else { 0 };
+            let columns = [self.column(to), odd];
+            let data = bytemuck::cast_slice(images.data);
+            return T::Acc::run(isa, Deal { data, lines, len, columns, out });
+        }
         let fold = self.frame.fold;
-        let plane = images.start(image, channel) as isize + from as isize * images.along[2];
-        for f in 0..fold {
-            // Columns `q · fold + f` of the frame that lie in the plane.
-            let q = to.saturating_sub(f).div_ceil(fold);
-            let end = (to + len).saturating_sub(f).div_ceil(fold);
-            if q < end {
-                let column = q * fold + f;
-                let source = Source {
-                    data: images.data,
-                    start: plane + (column - to) as isize * images.along[2],
-                    pitch: images.along[1],
-                    step: images.along[2] * fold as isize,
-                    rows: images.dims[1],
-                };
-                let first = rows.start as isize - self.frame.lead[1];
-                let out = &mut out[self.column(column)..];
-                fill(isa, source, first, rows.len(), end - q, self.pitch, out);
-            }
+        // Every `fold`-th column of the plane, from each of the first ones on.
+        for first in 0..fold.min(len) {
+            let lines = Lines { start: start + first as isize * step, ..lines };
+            let (len, step) = ((len - first).div_ceil(fold), step * fold as isize);
+            copy(isa, images.data, lines, step, len, &mut out[self.column(to + first)..]);
         }
     }
 }
 
-/// A part of each row of a plane.
-struct Source<'a, T> {
-    data: &'a [T],
-    start: isize,
-    pitch: isize,
-    step: isize,
+/// The rows of a strip, and where those of the plane are.
+#[derive(Clone, Copy)]
+struct Lines {
+    /// The plane's row that is the strip's first, if the plane has it.
+    first: isize,
+    /// Rows of the strip.
+    count: usize,
+    /// Rows of the plane.
     rows: usize,
+    /// Where the plane starts in memory.
+    start: isize,
+    /// From row to row of the plane.
+    pitch: isize,
+    /// From row to row of the strip.
+    to: usize,
+}
+
+impl Lines {
+    /// The rows of the strip that the plane has, and where the first of them starts in memory.
+    #[inline(always)]
+    fn inside(&self) -> (Range<usize>, isize) {
+        let before = (-self.first).clamp(0, self.count as isize);
+        let end = (self.rows as isize - self.first).clamp(before, self.count as isize);
+        (before as usize..end as usize, self.start + (self.first + before) * self.pitch)
+    }
 }
 
 dispatch! {
-    /// Writes `count` rows of `len` values, `pitch` apart; those that the plane does not have are zero.
-    fn fill<T: GemmElement>(
-        source: Source<'_, T>,
-        first: isize,
-        count: usize,
-        len: usize,
-        pitch: usize,
-        out: &mut [T::Acc],
-    ) {
-        for (i, out) in out.chunks_mut(pitch).take(count).enumerate() {
-            let (row, out) = (first + i as isize, &mut out[..len]);
-            if row < 0 || row >= source.rows as isize {
+    /// Writes rows of `len` values, those that the plane does not have as zeros.
+    fn copy<T: GemmElement>(data: &[T], lines: Lines, step: isize, len: usize, out: &mut [T::Acc]) {
+        let (inside, mut start) = lines.inside();
+        for (i, out) in out.chunks_mut(lines.to).take(lines.count).enumerate() {
+            let out = &mut out[..len];
+            if !inside.contains(&i) {
                 out.fill(T::Acc::zeroed());
                 continue;
             }
-            let start = (source.start + row * source.pitch) as usize;
-            match source.step {
-                1 if T::NATIVE => copy(&source.data[start..][..len], out),
-                1 => T::widen_slice(&source.data[start..][..len], out),
-                2 => copy_even(&source.data[start..][..2 * len - 1], out),
+            match step {
+                1 if T::NATIVE => copy_row(&data[start as usize..][..len], out),
+                1 => T::widen_slice(&data[start as usize..][..len], out),
                 step => {
                     for (i, out) in out.iter_mut().enumerate() {
-                        *out = source.data[(start as isize + i as isize * step) as usize].widen();
+                        *out = data[(start + i as isize * step) as usize].widen();
                     }
                 }
+            }
+            start += lines.pitch;
+        }
+    }
+}
+
+/// `out = from`, in runs of a vector; the last one starts early.
+#[inline(always)]
+fn copy_row<T: GemmElement>(from: &[T], out: &mut [T::Acc]) {
+    let len = out.len().min(from.len());
+    match len {
+        8.. => {
+            for at in (0..len - 8).step_by(8) {
+                copy_run::<T, 8>(from, out, at);
+            }
+            copy_run::<T, 8>(from, out, len - 8);
+        }
+        4.. => {
+            copy_run::<T, 4>(from, out, 0);
+            copy_run::<T, 4>(from, out, len - 4);
+        }
+        _ => {
+            for i in 0..len {
+                out[i] = from[i].widen();
             }
         }
     }
 }
 
-/// `out = from`, in runs of one vector; the last one starts early.
 #[inline(always)]
-fn copy<T: GemmElement>(from: &[T], out: &mut [T::Acc]) {
-    const N: usize = 8;
-    let len = out.len().min(from.len());
-    if len < N {
-        return out.iter_mut().zip(from).for_each(
-            #[inline(always)]
-            |(out, value)| *out = value.widen(),
-        );
-    }
-    let mut at = 0;
-    while at < len {
-        let first = at.min(len - N);
-        for i in first..first + N {
-            out[i] = from[i].widen();
-        }
-        at += N;
+fn copy_run<T: GemmElement, const N: usize>(from: &[T], out: &mut [T::Acc], at: usize) {
+    let (from, out) = (&from[at..at + N], &mut out[at..at + N]);
+    for i in 0..N {
+        out[i] = from[i].widen();
     }
 }
 
-/// `out[i] = from[2 · i]`.
-#[inline(always)]
-fn copy_even<T: GemmElement>(from: &[T], out: &mut [T::Acc]) {
-    const N: usize = 8;
-    let len = out.len();
-    let mut at = 0;
-    while at + N < len {
-        let from = &from[2 * at..2 * (at + N)];
-        let out = &mut out[at..at + N];
-        for i in 0..N {
-            out[i] = from[2 * i].widen();
+/// Writes rows whose even and odd columns have places of their own, those that the plane does not have as zeros.
+struct Deal<'a, S> {
+    data: &'a [S],
+    lines: Lines,
+    /// Columns of the plane; at least one.
+    len: usize,
+    /// Where the even and the odd ones start in a row of the strip.
+    columns: [usize; 2],
+    out: &'a mut [S],
+}
+
+impl<S: Scalar> Kernel<S> for Deal<'_, S> {
+    #[inline(always)]
+    unsafe fn run<V: Vector<Elem = S>>(self) {
+        let Deal { data, lines, len, columns, out } = self;
+        let lens = [len.div_ceil(2), len / 2];
+        let (inside, start) = lines.inside();
+        let last = start + (inside.len() as isize - 1) * lines.pitch;
+        let in_data = |at: isize| at >= 0 && at as usize + len <= data.len();
+        assert!(inside.is_empty() || (in_data(start) && in_data(last)), "the rows lie in the plane's memory");
+        let width = (columns[0] + lens[0]).max(columns[1] + lens[1]);
+        assert!(
+            lines.count == 0 || (lines.count - 1) * lines.to + width <= out.len(),
+            "the strip has all rows"
+        );
+        for i in 0..lines.count {
+            let row = &mut out[i * lines.to..][..width];
+            if !inside.contains(&i) {
+                row[columns[0]..][..lens[0]].fill(S::ZERO);
+                row[columns[1]..][..lens[1]].fill(S::ZERO);
+                continue;
+            }
+            let at = start + (i - inside.start) as isize * lines.pitch;
+            // SAFETY: the first and the last row of the plane are inside the data (asserted above), and so are those between;
+            // the row of the strip has both parts; the caller vouches for the instructions.
+            unsafe {
+                let from = data.as_ptr().offset(at);
+                let to = columns.map(|column| row.as_mut_ptr().add(column));
+                deal_row::<V>(from, lens, to);
+            }
         }
-        at += N;
     }
-    while at < len {
-        out[at] = from[2 * at].widen();
-        at += 1;
+}
+
+/// # Safety
+/// There are as many values as `lens` has in all from `from` on, and room for each part; the instructions of `V` exist.
+#[inline(always)]
+unsafe fn deal_row<V: Vector>(from: *const V::Elem, lens: [usize; 2], to: [*mut V::Elem; 2]) {
+    let pairs = lens[1];
+    // SAFETY: the caller vouches for the values and places of all pairs, and of one value more where there is one.
+    unsafe {
+        if pairs < V::LANES {
+            for i in 0..pairs {
+                *to[0].add(i) = *from.add(2 * i);
+                *to[1].add(i) = *from.add(2 * i + 1);
+            }
+        } else {
+            for at in (0..pairs).step_by(V::LANES) {
+                // The last vectors start early.
+                let at = at.min(pairs - V::LANES);
+                let (even, odd) = V::load(from.add(2 * at)).deal(V::load(from.add(2 * at + V::LANES)));
+                even.store(to[0].add(at));
+                odd.store(to[1].add(at));
+            }
+        }
+        if lens[0] > pairs {
+            *to[0].add(pairs) = *from.add(2 * pairs);
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::backend::conv::depthwise::Depthwise;
 use crate::backend::gemm::epilogue::Epilogue;
 use crate::backend::gemm::hopper::Mapped;
 use crate::backend::gemm::product::{Gathered, Output, Product, Strided};
+use crate::backend::optim::Table;
 use crate::backend::rnn::Sequence;
 use crate::backend::walk::{Divisor, Walk};
 use crate::backend::windows::Windows;
@@ -30,6 +31,8 @@ unsafe impl Parameter for Divisor {}
 unsafe impl Parameter for Groups {}
 // SAFETY: `Sequence` of cuda/rnn/share.h has these members in this order: numbers of 32 bits all.
 unsafe impl Parameter for Sequence {}
+// SAFETY: `Table` of cuda/optim.cu has these members in this order, and none of them needs padding.
+unsafe impl Parameter for Table {}
 // SAFETY: `Numbers` of cuda/graph.cu has this member.
 unsafe impl Parameter for Numbers {}
 // SAFETY: `Depthwise` of cuda/depthwise.cu has these members in this order: numbers of 32 bits in an even count, then numbers of 64.
@@ -187,18 +190,21 @@ launchers! {
     random_integers(n: u32, low: i64, range: u64, seed: u64, offset: u64, begin: Pointer, y: Pointer);
     /// `set_numbers` of cuda/graph.cu.
     set_numbers(numbers: Numbers, count: u32, y: Pointer);
-    /// `sgd_T`.
-    sgd(walk: Walk<2>, p: Pointer, g: Pointer, lr: f64, decay: f64, scale: f64);
-    /// `momentum_T`.
+    /// `sgd_T` of cuda/optim.cu. `clip` may lead to a factor.
+    sgd(table: Table, clip: Pointer, lr: f64, decay: f64, scale: f64);
+    /// `momentum_T`, likewise.
     momentum(
-        walk: Walk<3>, p: Pointer, m: Pointer, g: Pointer, lr: f64, decay: f64, scale: f64, momentum: f64, share: f64,
-        first: u32, nesterov: u32,
+        table: Table, clip: Pointer, lr: f64, decay: f64, scale: f64, momentum: f64, share: f64, first: u32, nesterov: u32,
     );
-    /// `adam_T`. `corrections` may lead to `root` and `rate`.
+    /// `adam_T`, likewise. `corrections` may lead to `root` and `rate`.
     adam(
-        walk: Walk<4>, p: Pointer, m: Pointer, s: Pointer, g: Pointer, scale: f64, decay: f64, shrunk: f64, beta1: f64,
-        beta2: f64, root: f64, eps: f64, rate: f64, corrections: Pointer,
+        table: Table, clip: Pointer, scale: f64, decay: f64, shrunk: f64, beta1: f64, beta2: f64, root: f64, eps: f64, rate: f64,
+        corrections: Pointer,
     );
+    /// `squares_T` of cuda/optim.cu.
+    squares(table: Table, sums: Pointer);
+    /// `norms_T` of cuda/optim.cu.
+    norms(table: Table, norms: Pointer, sums: Pointer);
     /// `layer_norm_T`.
     layer_norm(
         lines: u32, n: u32, log_size: u32, eps: f64, affine: u32, y: Pointer, means: Pointer, rstds: Pointer, x: Pointer,

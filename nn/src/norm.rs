@@ -63,7 +63,9 @@ impl BatchNorm {
         let towards = |running: &Buffer, batch: &Tensor, scale: f64| {
             let old = running.value();
             let batch = batch.to_dtype(old.dtype())?.mul_scalar(momentum * scale)?;
-            running.set(old.mul_scalar(1.0 - momentum)?.add(&batch)?)
+            let new = old.mul_scalar(1.0 - momentum)?.add(&batch)?;
+            drop(old); // so that the buffer is the only one to hold it
+            running.set(new)
         };
         let n = stats.count as f64;
         towards(&self.running_mean, &stats.mean, 1.0)?;

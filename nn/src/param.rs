@@ -3,7 +3,7 @@
 use autograd::Var;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use tensor::{DType, Device, Error, Generator, Result, Shape, Tensor};
+use tensor::{DType, Device, Error, Generator, Layout, Result, Shape, Tensor};
 
 /// A trainable tensor. The model reads it, the optimizer replaces its value; clones share both.
 ///
@@ -171,13 +171,27 @@ impl Buffer {
         self.lock().clone()
     }
 
-    /// Replaces the value by one of the same shape.
+    /// Replaces the value by one of the same shape. In a step that is captured in a graph it is written into the memory of the old one,
+    /// where the next replay looks for it.
+    ///
+    /// # Errors
+    /// When the shapes differ, or in a captured step somebody else holds the old value, or it has another dtype or device.
     pub fn set(&self, value: Tensor) -> Result<()> {
         let mut slot = self.lock();
         if slot.shape() != value.shape() {
             return Err(Error::shapes("buffer", slot.shape(), value.shape()));
         }
-        *slot = value;
+        if !value.device().backend().is_capturing() {
+            *slot = value;
+            return Ok(());
+        }
+        let (device, layout) = (value.device().clone(), Layout::contiguous(value.shape()));
+        let alike = slot.dtype() == value.dtype() && *slot.device() == device;
+        if !(alike && *slot.layout() == layout && slot.storage_mut().is_some()) {
+            return Err(not_in_place("buffer"));
+        }
+        let old = std::mem::replace(&mut *slot, value.clone());
+        *slot = device.backend().write(old, &layout, &value)?;
         Ok(())
     }
 }
@@ -224,6 +238,14 @@ impl Random {
     pub fn generator(&self) -> MutexGuard<'_, Generator> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The error of a captured step that would leave its results where no replay looks for them.
+pub(crate) fn not_in_place(op: &'static str) -> Error {
+    let message =
+        "a step that is captured in a graph changes its state in place, and this state is not or cannot be";
+    Error::argument(op, message)
+        .hint("hold no other handle of it; of optimizers Sgd, Adam and AdamW work in place")
 }
 
 /// Converts a parameter or buffer in place.

@@ -155,6 +155,12 @@ pub trait Backend: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Whether this thread's work is only recorded, to be repeated later: what one step leaves for the next must then be
+    /// changed in place, and nothing may wait for a result.
+    fn is_capturing(&self) -> bool {
+        false
+    }
+
     /// Live, peak and cached bytes.
     fn memory_stats(&self) -> MemoryStats;
 

@@ -10,7 +10,7 @@ mod lines;
 mod loss;
 mod names;
 mod norm;
-mod optim;
+pub(crate) mod optim;
 mod pool;
 mod random;
 mod reduce;
@@ -53,6 +53,9 @@ impl Backend for Cuda {
     fn synchronize(&self) -> Result<()> {
         self.0.not_captured("waiting for the GPU")?;
         Ok(self.0.stream.synchronize()?)
+    }
+    fn is_capturing(&self) -> bool {
+        self.0.captures.here()
     }
     fn memory_stats(&self) -> MemoryStats {
         self.0.pool.stats()
@@ -292,6 +295,9 @@ impl Backend for Cuda {
             true => norm::batch_norm_backward(self.0, grad, x, mean, rstd, weight, training),
             false => composed::batch_norm_backward(grad, x, mean, rstd, weight, training),
         }
+    }
+    fn norms(&self, tensors: &[&Tensor]) -> Result<Tensor> {
+        optim::norms(self.0, tensors)
     }
     fn sgd_step(&self, step: &SgdStep, clip: Option<&Tensor>, updates: &mut [SgdUpdate]) -> Result<()> {
         optim::sgd_step(self.0, step, clip, updates)

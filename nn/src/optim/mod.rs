@@ -17,6 +17,7 @@ pub use rule::{Rule, Update, each};
 pub use sgd::{Sgd, SgdConfig};
 
 use crate::grouped::grouped;
+use crate::param::not_in_place;
 use crate::{Module, Param, clip};
 use autograd::{Gradients, Var};
 use std::collections::{BTreeMap, BTreeSet};
@@ -176,7 +177,12 @@ impl<R: Rule> Optim<R> {
                 for (param, (member, grad)) in values.into_iter().zip(&mut members) {
                     updates.push(Update { name: &member.name, param, grad, state: &mut member.state });
                 }
-                rule.update(self.lr * ratio, steps + 1, clip.as_ref(), &mut updates)
+                let before = device.backend().is_capturing().then(|| places(&updates));
+                rule.update(self.lr * ratio, steps + 1, clip.as_ref(), &mut updates)?;
+                match before.is_none_or(|before| before == places(&updates)) {
+                    true => Ok(()),
+                    false => Err(not_in_place(R::NAME)),
+                }
             })?;
             members.iter_mut().for_each(|(member, _)| member.steps += 1);
         }
@@ -195,13 +201,24 @@ fn no_gradient(name: &str, gradients: &Gradients, leaf: &Var) -> Error {
         .hint("use it, or take it out of training on purpose with freeze()")
 }
 
+/// Where the parameters and their state are in memory.
+fn places(updates: &[Update]) -> Vec<usize> {
+    let of = |x: &Tensor| std::ptr::from_ref(x.storage()).addr();
+    updates.iter().flat_map(|u| std::iter::once(of(u.param)).chain(u.state.iter().map(of))).collect()
+}
+
 impl Member {
     /// Its state, made at the first step and kept where the parameter lives.
     fn prepare<R: Rule>(&mut self, rule: &R, grad: &Tensor) -> Result<()> {
         if self.steps == 0 {
+            let slots = rule.slots();
+            if !slots.is_empty() && grad.device().backend().is_capturing() {
+                let message = "the state of an optimizer would begin anew with each replay of the graph";
+                return Err(Error::argument(R::NAME, message).hint("make a step before the capture"));
+            }
             let fresh =
                 |(_, start): (_, f64)| Tensor::full(grad.shape(), start, (grad.dtype(), grad.device()));
-            self.state = rule.slots().into_iter().map(fresh).collect::<Result<_>>()?;
+            self.state = slots.into_iter().map(fresh).collect::<Result<_>>()?;
         }
         for tensor in self.state.iter_mut().filter(|t| t.device() != grad.device()) {
             *tensor = tensor.to_device(grad.device())?;

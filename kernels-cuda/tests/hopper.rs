@@ -5,6 +5,7 @@ mod emulated_gpu;
 
 use emulated_gpu::on_emulated_gpu;
 use gradus_kernels_cuda::emulator;
+use tensor::op::UnaryOp;
 use tensor::{DType, Device, Result, Tensor};
 
 const HALVES: [DType; 2] = [DType::F16, DType::BF16];
@@ -123,7 +124,7 @@ fn long_sums_are_cut_into_parts_and_come_out_the_same_each_time() {
 }
 
 #[test]
-fn a_linear_layer_adds_its_bias_to_every_row() {
+fn a_linear_layer_adds_its_bias_and_finishes_every_row() {
     fn check(gpu: &Device) -> Result<()> {
         // A weight whose last column is taken as the bias.
         fn layer(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
@@ -134,8 +135,15 @@ fn a_linear_layer_adds_its_bias_to_every_row() {
             let bias = weight.select(1, 79)?.narrow(0, 1, 1)?.broadcast_to([weight.dims()[0]])?;
             x.device().backend().linear(x, &weight.narrow(1, 0, 72)?, Some(&bias))
         }
+        fn finished(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+            let (bias, outputs) = (weight.select(1, 79)?, weight.dims()[0]);
+            let residual = x.narrow(2, 1, 1)?.broadcast_to([2, 90, outputs])?;
+            let (weight, relu) = (weight.narrow(1, 0, 72)?, Some(UnaryOp::Relu));
+            x.device().backend().linear_fused(x, &weight, Some(&bias), Some(&residual), relu)
+        }
         for (dtype, outputs) in [(DType::BF16, 200), (DType::F16, 67)] {
             let (x, weight) = (integers(&[2, 90, 72], 1, dtype)?, integers(&[outputs, 80], 2, dtype)?);
+            compare(gpu, &x, &weight, finished)?;
             compare(gpu, &x, &weight, layer)?;
             compare(gpu, &x, &weight, one_for_all)?;
         }

@@ -64,16 +64,19 @@ DEVICE void store_sums(const P &p, const Task &task, Global<T> y, Global<f32> pa
             if (v < count) partial[at + v] = sums[v];
         return;
     }
-    const i64 at = task.at[0] + out.row.offset(i);
-    Vec<T, 8> results;
+    f32 results[8];
     UNROLL for (u32 v = 0; v < 8; v++) {
-        f32 sum = sums[v];
-        if (out.with_bias && v < count) sum += widen(bias[task.at[3] + i * out.bias_row + (j + v) * out.bias_column]);
-        results[v] = narrow<T>(sum);
+        results[v] = sums[v];
+        if (out.with_bias && v < count) results[v] += widen(bias[task.at[3] + i * out.bias_row + (j + v) * out.bias_column]);
     }
-    if (out.vector) y.template store_vector<8>(at + out.column.offset(j), results); // the columns are whole runs
-    else UNROLL for (u32 v = 0; v < 8; v++)
-        if (v < count) y[at + out.column.offset(j + v)] = results[v];
+    const i64 row = task.at[0] + out.row.offset(i);
+    if (out.vector) { // the columns are whole runs
+        finish_run<8>(out.epilogue, y, row + out.column.offset(j), results);
+        return;
+    }
+    i64 places[8];
+    UNROLL for (u32 v = 0; v < 8; v++) places[v] = row + out.column.offset(j + v);
+    finish_each<8>(out.epilogue, y, places, count, results);
 }
 
 // Partial sums, or results that are finished by the epilogue, in runs of 8 columns.

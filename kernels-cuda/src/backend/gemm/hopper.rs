@@ -229,11 +229,8 @@ impl Hopper {
             bias_row: _,
             bias_column: _,
             batch: _,
-            epilogue,
+            epilogue: _,
         } = work.out;
-        if !epilogue.is_plain() {
-            return None;
-        }
         let beside = |operand: usize| batch.0.iter().map(|(n, s)| (*n, s[operand])).collect::<Vec<_>>();
         let [(rows, a_k), (columns, b_k)] = sides;
         let Work { extent, pointers, .. } = *work;
@@ -274,7 +271,8 @@ impl Hopper {
             _ => Some(New::contiguous(gpu, self.plan.partial(extent), DType::F32)?),
         };
         let sums = partial.as_ref().map_or(Pointer::NONE, New::at);
-        let by_tma = parts == 1 && out.bias_row == 0 && extent.n.is_multiple_of(8) && y.0.is_multiple_of(16);
+        let as_they_are = parts == 1 && out.bias_row == 0 && out.epilogue.is_plain();
+        let by_tma = as_they_are && extent.n.is_multiple_of(8) && y.0.is_multiple_of(16);
         let (map_a, map_b) = (a.map(dtype, tile.rows)?, b.map(dtype, tile.columns / tile.cluster)?);
         let map_y = if by_tma { results(y, extent, dtype)? } else { map_a };
         let count = self.plan.count(extent);

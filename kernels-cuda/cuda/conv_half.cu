@@ -5,7 +5,7 @@
     KERNEL_OF(threads, conv_##T##_##tile##_##form,                                                                               \
               (PARAMETER Product<Strided, Gathered> p, Global<T> y, Global<f32> partial, Global<const T> a, Global<const T> b,   \
                Global<const T> bias)) {                                                                                          \
-        multiply_on_tensor_cores<T, __VA_ARGS__, true, b_by_k>(p, y, partial, a, b, bias);                                       \
+        multiply_on_tensor_cores<Halves<T>, __VA_ARGS__, true, b_by_k>(p, y, partial, a, b, bias);                                       \
     }
 #define FORMS(T, tile, threads, ...)                                                                                             \
     CONV(T, tile, threads, places, false, __VA_ARGS__) CONV(T, tile, threads, taps, true, __VA_ARGS__)

@@ -10,7 +10,7 @@
     KERNEL_OF(BOUNDS_##tile, conv_##T##_##tile##_last_##form,                                                                    \
               (PARAMETER Product<A, B> p, Global<T> y, Global<f32> partial, Global<const T> a, Global<const T> b,                \
                Global<const T> bias)) {                                                                                          \
-        multiply_on_tensor_cores<T, __VA_ARGS__>(p, y, partial, a, b, bias);                                                     \
+        multiply_on_tensor_cores<Halves<T>, __VA_ARGS__>(p, y, partial, a, b, bias);                                                     \
     }
 #define FORMS(T, tile, ...)                                                                                                      \
     CONV(T, tile, nt, GatheredLast, Runs, __VA_ARGS__, true, true)                                                               \

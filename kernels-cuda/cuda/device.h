@@ -11,11 +11,13 @@
 //   DYNAMIC_SHARED(T, name)   the dynamic part of it
 //   Vec<T, N>           N elements that are loaded and stored at once, aligned to their size
 //
-//   block_sync()  block_sync(id, threads)  warp_sync()  grid_sync()
+//   block_sync()  block_sync(id, threads)  block_any(p)  warp_sync()  grid_sync()
 //   release_add(at, i, v)  wait_for(at, i, v)    a counter of blocks that are resident together: what they wrote is there
 //   shuffle(v, lane)  shuffle_down(v, by)  shuffle_xor(v, mask)  warp_ballot(p)      by all lanes of a warp
 //   copy_async16(shared, i, global, j, bytes)  copy_async_commit()  copy_async_wait<N>()
 //   ldmatrix_x4(shared, i)  ldmatrix_x4_trans(shared, i)  mma_16816(d, a, b)    fragments as in the PTX manual
+//   mma_1688(d, a, b)    of tf32 and of f64
+//   bits_of(x)  float_of(bits)
 //   to_float(x)  from_float<T>(x)  from_double<T>(x)  f16  bf16
 //
 //   PARAMETER T name    a structure as a kernel's parameter, which stays where the driver put it

@@ -14,7 +14,6 @@
 
 GEMMS(f32, 128x128, 128, 128, 16, 2, 2)
 GEMMS(f32, 64x64, 64, 64, 16, 1, 1)
-GEMMS(f64, 64x64, 64, 64, 16, 2, 2)
 
 // Adds the parts of each sum, in their order, and finishes it. A thread for each element of the result.
 template <class T> DEVICE void sum_parts(const Output &out, u32 count, u32 parts, Global<T> y, Global<const Wide<T>> partial, Global<const T> bias) {

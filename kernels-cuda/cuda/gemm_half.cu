@@ -5,7 +5,7 @@
     KERNEL_OF(threads, gemm_##T##_##tile##_##layout,                                                                             \
               (PARAMETER Product<Strided, Strided> p, Global<T> y, Global<f32> partial, Global<const T> a, Global<const T> b,    \
                Global<const T> bias)) {                                                                                          \
-        multiply_on_tensor_cores<T, __VA_ARGS__, by_k, b_by_k>(p, y, partial, a, b, bias);                                       \
+        multiply_on_tensor_cores<Halves<T>, __VA_ARGS__, by_k, b_by_k>(p, y, partial, a, b, bias);                                       \
     }
 #define LAYOUTS(T, tile, threads, ...)                                                                                           \
     GEMM(T, tile, threads, nn, true, false, __VA_ARGS__) GEMM(T, tile, threads, nt, true, true, __VA_ARGS__)                     \

@@ -6,7 +6,7 @@
 mod emulated_gpu;
 
 use emulated_gpu::on_emulated_gpu;
-use tensor::{DType, Device, Result, Tensor};
+use tensor::{DType, Device, F32Mode, Result, Tensor, with_f32_mode};
 
 /// Small integers, so that sums are exact in whatever order and type.
 fn integers(shape: &[usize], seed: usize, gpu: &Device) -> Result<Tensor> {
@@ -131,6 +131,84 @@ fn a_linear_layer_adds_its_bias_to_every_row() {
                 none.to_dtype(DType::F64)?.to_vec::<f64>()?,
                 b.broadcast_to([2, 3, 7])?.to_dtype(DType::F64)?.to_vec::<f64>()?
             );
+        }
+        Ok(())
+    }
+    on_emulated_gpu(|gpu| check(gpu).unwrap());
+}
+
+/// Numbers in [-1, 1] with all their bits.
+fn uniform(shape: &[usize], seed: u64) -> Vec<f32> {
+    let n: usize = shape.iter().product();
+    let mixed = |i: usize| (i as u64 + 1).wrapping_mul(seed * 2 + 0x9e37_79b9_7f4a_7c15).rotate_left(29) >> 39;
+    (0..n).map(|i| (mixed(i) % (1 << 25)) as f32 / (1 << 24) as f32 - 1.0).collect()
+}
+
+/// `[m, k] · [k, n]` in `f64`, and the same of magnitudes.
+fn exact(a: &[f32], b: &[f32], [m, k, n]: [usize; 3]) -> Vec<(f64, f64)> {
+    let term = |e: usize, l: usize| f64::from(a[e / n * k + l]) * f64::from(b[l * n + e % n]);
+    (0..m * n).map(|e| ((0..k).map(|l| term(e, l)).sum(), (0..k).map(|l| term(e, l).abs()).sum())).collect()
+}
+
+#[test]
+fn each_f32_mode_is_as_exact_as_it_says_in_every_layout() {
+    fn check(gpu: &Device) -> Result<()> {
+        let [m, k, n] = [70, 100, 66];
+        let (a, b) = (uniform(&[m, k], 1), uniform(&[k, n], 2));
+        let expected = exact(&a, &b, [m, k, n]);
+        let (x, y) = (Tensor::from_vec(a, [m, k], gpu)?, Tensor::from_vec(b, [k, n], gpu)?);
+        let turned = |t: &Tensor| t.t()?.copy()?.t();
+        for (x, y) in
+            [(x.clone(), y.clone()), (turned(&x)?, y.clone()), (x.clone(), turned(&y)?), (turned(&x)?, turned(&y)?)]
+        {
+            let mut worst = vec![];
+            for mode in [F32Mode::Strict, F32Mode::Auto, F32Mode::Fast, F32Mode::Bf16] {
+                let got = with_f32_mode(mode, || x.matmul(&y))?.to_vec::<f32>()?;
+                let errors = got.iter().zip(&expected).map(|(&y, (e, size))| (f64::from(y) - e).abs() / size);
+                worst.push(errors.fold(0.0, f64::max));
+            }
+            assert!(worst[0] < 5e-7 && worst[1] <= worst[0], "{worst:?}");
+            assert!(worst[2] < 3e-4 && worst[2] > 1e-6 && worst[3] < 3e-4, "{worst:?}");
+        }
+        Ok(())
+    }
+    on_emulated_gpu(|gpu| check(gpu).unwrap());
+}
+
+#[test]
+fn a_product_with_one_is_the_number_itself() {
+    fn check(gpu: &Device) -> Result<()> {
+        let values = uniform(&[64, 64], 3);
+        let x = Tensor::from_slice(&values, [64, 64], gpu)?;
+        let one: Vec<f32> = (0..64 * 64).map(|e| f32::from(u8::from(e % 65 == 0))).collect();
+        let y = with_f32_mode(F32Mode::Auto, || x.matmul(&Tensor::from_slice(&one, [64, 64], gpu)?))?;
+        assert_eq!(y.to_vec::<f32>()?, values);
+        Ok(())
+    }
+    on_emulated_gpu(|gpu| check(gpu).unwrap());
+}
+
+#[test]
+fn numbers_that_cannot_be_split_are_multiplied_as_they_are() {
+    fn check(gpu: &Device) -> Result<()> {
+        let [m, k, n] = [40, 80, 24];
+        let (mut a, mut b) = (uniform(&[m, k], 4), uniform(&[k, n], 5));
+        let strange =
+            [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, f32::MIN_POSITIVE, 1e-45, 2e-31, 3e18];
+        for (i, &x) in strange.iter().enumerate() {
+            a[i * 3 * k + i * 9] = x;
+            b[i * 5 * n + i] = x;
+        }
+        let expected = exact(&a, &b, [m, k, n]);
+        let (x, y) = (Tensor::from_vec(a, [m, k], gpu)?, Tensor::from_vec(b, [k, n], gpu)?);
+        let run = |mode| with_f32_mode(mode, || x.matmul(&y)?.to_vec::<f32>());
+        for (e, (got, strict)) in run(F32Mode::Auto)?.into_iter().zip(run(F32Mode::Strict)?).enumerate() {
+            if strict.is_finite() {
+                let error = (f64::from(got) - expected[e].0).abs();
+                assert!(error <= 5e-7 * expected[e].1, "element {e}: {got}, expected {strict}");
+            } else {
+                assert!(got == strict || got.is_nan() && strict.is_nan(), "element {e}: {got}, expected {strict}");
+            }
         }
         Ok(())
     }

@@ -72,6 +72,18 @@ template <class T> T from_double(double x) {
     else return from_float<T>(float(x));
 }
 
+// The bits of a float, and the float of bits.
+inline std::uint32_t bits_of(float x) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &x, 4);
+    return bits;
+}
+inline float float_of(std::uint32_t bits) {
+    float x;
+    std::memcpy(&x, &bits, 4);
+    return x;
+}
+
 // --- where a thread is ---
 
 inline unsigned thread_x() { return emulator::machine().self().thread; }
@@ -242,6 +254,8 @@ template <class T> Shared<T> shared_array(const void *declaration, std::size_t c
 
 inline void block_sync() { emulator::machine().block_barrier(0, emulator::machine().self().block->threads); }
 inline void block_sync(int id, unsigned threads) { emulator::machine().block_barrier(id, threads); }
+// A barrier that says whether `p` holds for any thread.
+inline bool block_any(bool p) { return emulator::machine().block_vote(p); }
 inline void grid_sync() { emulator::machine().grid_barrier(); }
 
 // Adds to a counter of the grid's.
@@ -353,6 +367,12 @@ template <int N> Registers<N> gather_registers(const std::uint32_t (&mine)[N], c
     return all;
 }
 
+// Tensor cores drop what does not fit into a float.
+inline float truncated(double x) {
+    const float nearest = float(x);
+    return std::fabs(double(nearest)) > std::fabs(x) ? std::nextafter(nearest, 0.0f) : nearest;
+}
+
 template <class T> float half_of(std::uint32_t pair, int which) { return to_float(T{std::uint16_t(pair >> 16 * which)}); }
 
 } // namespace emulator
@@ -360,10 +380,10 @@ template <class T> float half_of(std::uint32_t pair, int which) { return to_floa
 // Four 8x8 matrices of 16-bit elements: lane l names the row l % 8 of matrix l / 8 and gets, of each matrix, elements
 // 2 (l % 4) and 2 (l % 4) + 1 of row l / 4.
 template <class T> Vec<std::uint32_t, 4> ldmatrix_x4(const Shared<T> &from, std::int64_t i, bool transposed = false) {
-    static_assert(sizeof(T) == 2, "ldmatrix loads 16-bit elements");
+    static_assert(sizeof(T) == 2 || sizeof(T) == 4, "ldmatrix loads 16-bit elements, or halves of 32-bit ones");
     emulator::Machine &m = emulator::machine();
-    from.bounds(i, 8);
-    if ((from.offset + i * 2) % 16 != 0) m.fail("ldmatrix: a row is not aligned to 16 bytes");
+    from.bounds(i, 16 / sizeof(T));
+    if ((from.offset + i * sizeof(T)) % 16 != 0) m.fail("ldmatrix: a row is not aligned to 16 bytes");
     const std::uint64_t *given = m.exchange(~0u, std::uint64_t(i), "ldmatrix");
     std::int64_t rows[emulator::WARP];
     std::copy(given, given + emulator::WARP, rows);
@@ -371,7 +391,10 @@ template <class T> Vec<std::uint32_t, 4> ldmatrix_x4(const Shared<T> &from, std:
     Vec<std::uint32_t, 4> v;
     for (unsigned matrix = 0; matrix < 4; matrix++) {
         std::uint32_t pair = 0;
-        for (unsigned k = 0; k < 2; k++) {
+        if constexpr (sizeof(T) == 4) {
+            const T value = from.read(rows[matrix * 8 + l / 4] + l % 4);
+            std::memcpy(&pair, &value, 4);
+        } else for (unsigned k = 0; k < 2; k++) {
             const unsigned row = transposed ? l % 4 * 2 + k : l / 4, column = transposed ? l / 4 : l % 4 * 2 + k;
             const T value = from.read(rows[matrix * 8 + row] + column);
             pair |= std::uint32_t(value.bits) << 16 * k;
@@ -395,8 +418,39 @@ template <class T> void mma_16816(float (&d)[4], const Vec<std::uint32_t, 4> &a,
     const unsigned l = lane();
     for (unsigned i = 0; i < 4; i++) {
         const unsigned row = l / 4 + 8 * (i / 2), column = l % 4 * 2 + i % 2;
-        float sum = 0;
-        for (unsigned k = 0; k < 16; k++) sum += at_a(row, k) * at_b(k, column);
-        d[i] += sum;
+        double sum = d[i];
+        for (unsigned k = 0; k < 16; k++) sum += double(at_a(row, k)) * at_b(k, column);
+        d[i] = emulator::truncated(sum);
+    }
+}
+
+// D += A B for A 16x8 by rows, B 8x8 by columns, of f32 of which the lower 13 bits are ignored (tf32). Their sum, of exact products
+// and of what was there, is truncated.
+inline void mma_1688(float (&d)[4], const Vec<std::uint32_t, 4> &a, const Vec<std::uint32_t, 2> &b) {
+    const std::uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
+    const auto all = emulator::gather_registers(mine, "mma");
+    auto number = [&](unsigned lane, unsigned which) { return double(float_of(all.of[lane][which] & 0xFFFFE000)); };
+    const unsigned l = lane();
+    for (unsigned i = 0; i < 4; i++) {
+        const unsigned row = l / 4 + 8 * (i / 2), column = l % 4 * 2 + i % 2;
+        double sum = d[i];
+        for (unsigned k = 0; k < 8; k++) sum += number(row % 8 * 4 + k % 4, row / 8 + k / 4 * 2) * number(column * 4 + k % 4, 4 + k / 4);
+        d[i] = emulator::truncated(sum);
+    }
+}
+
+// The same of f64, by fused multiply-adds in the order of k.
+inline void mma_1688(double (&d)[4], const Vec<double, 4> &a, const Vec<double, 2> &b) {
+    double all[emulator::WARP][6];
+    for (int i = 0; i < 6; i++) {
+        std::uint64_t bits;
+        std::memcpy(&bits, i < 4 ? &a[i] : &b[i - 4], 8);
+        const std::uint64_t *given = emulator::machine().exchange(~0u, bits, "mma");
+        for (unsigned l = 0; l < emulator::WARP; l++) std::memcpy(&all[l][i], &given[l], 8);
+    }
+    const unsigned l = lane();
+    for (unsigned i = 0; i < 4; i++) {
+        const unsigned row = l / 4 + 8 * (i / 2), column = l % 4 * 2 + i % 2;
+        for (unsigned k = 0; k < 8; k++) d[i] = std::fma(all[row % 8 * 4 + k % 4][row / 8 + k / 4 * 2], all[column * 4 + k % 4][4 + k / 4], d[i]);
     }
 }

@@ -66,6 +66,8 @@ struct Block {
     std::size_t shared_used = 0;
     std::map<const void *, std::size_t> arrays; // static arrays by their declaration
     std::map<int, Gathering> barriers;
+    unsigned voted = 0, votes_done = 0; // threads in this vote, and votes before it
+    bool votes[2] = {};                 // of this one and the last
     std::vector<std::map<std::uint32_t, Exchange>> exchanges; // by warp, then by mask
     RaceRecorder races;
     AsynchronousBlock own;
@@ -124,6 +126,17 @@ class Machine {
         // For the recorder a barrier of some warps orders all of them: it misses races then, and accuses nobody wrongly.
         if (at.arrived + 1 == count) b.epoch++;
         gather(at, count, "bar.sync");
+    }
+
+    // The barrier of the whole block, which says whether `p` holds for any thread.
+    bool block_vote(bool p) {
+        Block &b = *self().block;
+        const unsigned round = b.votes_done;
+        b.votes[round % 2] |= p;
+        b.voted = b.voted + 1;
+        if (b.voted == b.threads) b.voted = 0, b.votes_done++, b.votes[b.votes_done % 2] = false;
+        block_barrier(0, b.threads);
+        return b.votes[round % 2];
     }
 
     // Arrives at a named barrier that others wait at.

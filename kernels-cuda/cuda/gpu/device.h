@@ -40,6 +40,10 @@ template <class T> DEVICE T from_double(double x) {
     else return from_float<T>(static_cast<float>(x));
 }
 
+// The bits of a float, and the float of bits.
+DEVICE std::uint32_t bits_of(float x) { return __float_as_uint(x); }
+DEVICE float float_of(std::uint32_t bits) { return __uint_as_float(bits); }
+
 // --- where a thread is ---
 
 DEVICE unsigned thread_x() { return threadIdx.x; }
@@ -103,6 +107,7 @@ template <class T> struct Shared {
 
 DEVICE void block_sync() { __syncthreads(); }
 DEVICE void block_sync(int id, unsigned threads) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
+DEVICE bool block_any(bool p) { return __syncthreads_or(p); }
 DEVICE void warp_sync() { __syncwarp(); }
 DEVICE void grid_sync() { cooperative_groups::this_grid().sync(); }
 
@@ -175,4 +180,26 @@ template <> DEVICE void mma_16816<f16>(float (&d)[4], const Vec<std::uint32_t, 4
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// D += A B for A 16x8 by rows, B 8x8 by columns, of f32 of which the lower 13 bits are ignored (tf32), sums in float.
+DEVICE void mma_1688(float (&d)[4], const Vec<std::uint32_t, 4> &a, const Vec<std::uint32_t, 2> &b) {
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// The same of f64: one instruction on sm_90, four of 8x4 and 4x8 before.
+DEVICE void mma_1688(double (&d)[4], const Vec<double, 4> &a, const Vec<double, 2> &b) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f64.f64.f64.f64 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+d"(d[0]), "+d"(d[1]), "+d"(d[2]), "+d"(d[3])
+                 : "d"(a[0]), "d"(a[1]), "d"(a[2]), "d"(a[3]), "d"(b[0]), "d"(b[1]));
+#else
+#pragma unroll
+    for (int i = 0; i < 4; i++) // rows 0-7 and 8-15, and then the second half of k
+        asm volatile("mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%0, %1}, {%2}, {%3}, {%0, %1};"
+                     : "+d"(d[i % 2 * 2]), "+d"(d[i % 2 * 2 + 1])
+                     : "d"(a[i]), "d"(b[i / 2]));
+#endif
 }

@@ -24,6 +24,10 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 /// and `Fast` give infinities and NaN where `Strict` gives them. Tiles take denormal numbers as zero, which `Auto` and `Fast` avoid by
 /// scaling operands of small numbers by powers of two, and `Bf16` does not.
 ///
+/// On GPUs, matrix products in `Auto` take the same six products on the tensor cores of compute capability 8.0, 9 and 10, in sums of 64
+/// terms and more, by steps of 16 terms; those with numbers that cannot be split are multiply-adds. `Fast` and `Bf16` round
+/// operands to tf32, of 11 significant bits.
+///
 /// At every instruction level but [`Isa::Amx`](crate::cpu::isa::Isa::Amx) all modes multiply `f32` numbers as `Strict` does. On any,
 /// `Strict` convolutions take the sums of the definition, while the other modes may save products by Winograd's transforms. The modes
 /// concern `f32` operands alone: `bf16` and `f16` ones fit the tiles as they are. Which mode is how fast is for the benchmarks to say.

@@ -7,7 +7,7 @@ pub(crate) mod product;
 pub(super) mod work;
 
 use tensor::op::UnaryOp;
-use tensor::{DType, Error, Result, Shape, Tensor};
+use tensor::{DType, Error, Result, Shape, Tensor, f32_mode};
 
 use self::epilogue::{Epilogue, Fused};
 use self::hopper::Hopper;
@@ -119,8 +119,8 @@ fn product(
     };
     let work = Work { extent, a: left, b: right, out, pointers, dtype };
     let tiles: &[Tile] = match dtype {
-        DType::F32 => &plan::F32,
-        DType::F64 => &plan::F64,
+        DType::F32 => plan::of_f32(f32_mode(), k, gpu.context.info().compute_capability),
+        DType::F64 => &plan::DOUBLES,
         DType::F16 | DType::BF16 => &plan::HALF,
         _ => return naive(gpu, op, &work),
     };

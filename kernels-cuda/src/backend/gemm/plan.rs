@@ -4,6 +4,8 @@
 //! `⌈blocks / multiprocessors⌉` of them. Parts of k make more blocks of a small result, and cost the traffic of their sums and a launch
 //! more. The figures are estimates from the hardware's description, not measured.
 
+use tensor::F32Mode;
+
 /// A tile that there are kernels for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Tile {
@@ -25,17 +27,61 @@ pub(crate) struct Tile {
 /// Of `f32`: 128 multiply-adds a cycle.
 pub(crate) const F32: [Tile; 2] = [simt("128x128", 128, 128.0, 0.9), simt("64x64", 64, 128.0, 0.6)];
 
-/// Of `f64`: 64 multiply-adds a cycle on GPUs that are made for them.
+/// Of `f64` without tensor cores, on GPUs that are made for them.
 pub(crate) const F64: [Tile; 1] = [simt("64x64", 64, 64.0, 0.8)];
+
+/// Of `f64` on tensor cores.
+pub(crate) const DOUBLES: [Tile; 2] =
+    [tensor_cores("128x128", 128, 256, 8, 128.0, 0.9), tensor_cores("64x64", 64, 128, 8, 128.0, 0.6)];
 
 /// Of `f16` and `bf16` on tensor cores: 1024 multiply-adds a cycle by the instructions that all of them have.
 pub(crate) const HALF: [Tile; 2] =
-    [tensor_cores("128x128", 128, 256, 0.9), tensor_cores("64x64", 64, 128, 0.6)];
+    [tensor_cores("128x128", 128, 256, 32, 1024.0, 0.9), tensor_cores("64x64", 64, 128, 32, 1024.0, 0.6)];
 
-const fn tensor_cores(name: &'static str, side: usize, threads: u32, efficiency: f64) -> Tile {
-    // Four stages of both operands, of two bytes an element.
-    let shared = (4 * 32 * 2 * side * 2) as u32;
-    Tile { name, rows: side, columns: side, depth: 32, threads, shared, rate: 1024.0, efficiency }
+/// Of `f32` as one product of tf32 numbers, half as fast as those of 16 bits.
+pub(crate) const TF32: [Tile; 2] = [
+    tensor_cores("tf32_128x128", 128, 256, 16, 512.0, 0.9),
+    tensor_cores("tf32_64x64", 64, 128, 16, 512.0, 0.6),
+];
+
+/// Of `f32` as six products of `bf16` parts.
+pub(crate) const SIX_HALVES: [Tile; 2] = [
+    tensor_cores("6xbf16_128x128", 128, 256, 16, 170.0, 0.8),
+    tensor_cores("6xbf16_64x64", 64, 128, 16, 170.0, 0.6),
+];
+
+/// Terms of a sum from which on six products of parts are as exact as multiply-adds of `f32`: measured with the emulated GPU, whose
+/// tensor cores truncate, from 16 on, for numbers of one sign, of both, and of many magnitudes.
+const EXACT_FROM: usize = 64;
+
+/// Of `f32` in a mode, for sums of `k` terms on a GPU of this compute capability.
+///
+/// | mode | kernels |
+/// |---|---|
+/// | `Strict` | multiply-adds of `f32` |
+/// | `Auto` | six products of `bf16` parts where they are as exact and tensor cores much faster than multiply-adds, else as `Strict` |
+/// | `Fast`, `Bf16` | operands rounded to tf32, of 11 significant bits |
+pub(crate) fn of_f32(mode: F32Mode, k: usize, capability: (u32, u32)) -> &'static [Tile] {
+    // Those of the other GPUs are about as fast as their multiply-adds.
+    let many_cores = matches!(capability, (8, 0) | (9 | 10, _));
+    match mode {
+        F32Mode::Auto if k >= EXACT_FROM && many_cores => &SIX_HALVES,
+        F32Mode::Auto | F32Mode::Strict => &F32,
+        F32Mode::Fast | F32Mode::Bf16 => &TF32,
+    }
+}
+
+const fn tensor_cores(
+    name: &'static str,
+    side: usize,
+    threads: u32,
+    depth: usize,
+    rate: f64,
+    efficiency: f64,
+) -> Tile {
+    // Four stages of both operands, of 64 bytes a row.
+    let shared = (4 * 64 * side * 2) as u32;
+    Tile { name, rows: side, columns: side, depth, threads, shared, rate, efficiency }
 }
 
 const fn simt(name: &'static str, side: usize, rate: f64, efficiency: f64) -> Tile {
@@ -141,6 +187,29 @@ mod tests {
         assert_eq!(plan(64, 64, 64, 1).parts, 1);
         assert_eq!(plan(64, 64, 1000, 4096).parts, 1);
         assert_eq!(plan(512, 512, 512, 1).tile.name, "64x64");
+    }
+
+    #[test]
+    fn f32_is_split_only_where_that_is_as_exact_and_faster() {
+        let name = |mode, k, capability| of_f32(mode, k, capability)[0].name;
+        assert_eq!(name(F32Mode::Auto, 64, (9, 0)), "6xbf16_128x128");
+        assert_eq!(name(F32Mode::Auto, 64, (8, 0)), "6xbf16_128x128");
+        for (k, capability) in [(63, (9, 0)), (4096, (8, 6)), (4096, (8, 9)), (4096, (12, 0))] {
+            assert_eq!(name(F32Mode::Auto, k, capability), "128x128");
+        }
+        assert_eq!(name(F32Mode::Strict, 4096, (9, 0)), "128x128");
+        assert_eq!(name(F32Mode::Fast, 4096, (8, 6)), "tf32_128x128");
+        assert_eq!(name(F32Mode::Bf16, 1, (9, 0)), "tf32_128x128");
+    }
+
+    #[test]
+    fn steps_of_k_on_tensor_cores_are_64_bytes() {
+        for (tiles, size) in [(&HALF, 2), (&TF32, 4), (&SIX_HALVES, 4), (&DOUBLES, 8)] {
+            for tile in tiles {
+                assert_eq!(tile.depth * size, 64);
+                assert_eq!(tile.shared as usize, 4 * 64 * (tile.rows + tile.columns));
+            }
+        }
     }
 
     #[test]

@@ -140,7 +140,8 @@ fn a_linear_layer_adds_its_bias_to_every_row() {
 /// Numbers in [-1, 1] with all their bits.
 fn uniform(shape: &[usize], seed: u64) -> Vec<f32> {
     let n: usize = shape.iter().product();
-    let mixed = |i: usize| (i as u64 + 1).wrapping_mul(seed * 2 + 0x9e37_79b9_7f4a_7c15).rotate_left(29) >> 39;
+    let mixed =
+        |i: usize| (i as u64 + 1).wrapping_mul(seed * 2 + 0x9e37_79b9_7f4a_7c15).rotate_left(29) >> 39;
     (0..n).map(|i| (mixed(i) % (1 << 25)) as f32 / (1 << 24) as f32 - 1.0).collect()
 }
 
@@ -158,9 +159,12 @@ fn each_f32_mode_is_as_exact_as_it_says_in_every_layout() {
         let expected = exact(&a, &b, [m, k, n]);
         let (x, y) = (Tensor::from_vec(a, [m, k], gpu)?, Tensor::from_vec(b, [k, n], gpu)?);
         let turned = |t: &Tensor| t.t()?.copy()?.t();
-        for (x, y) in
-            [(x.clone(), y.clone()), (turned(&x)?, y.clone()), (x.clone(), turned(&y)?), (turned(&x)?, turned(&y)?)]
-        {
+        for (x, y) in [
+            (x.clone(), y.clone()),
+            (turned(&x)?, y.clone()),
+            (x.clone(), turned(&y)?),
+            (turned(&x)?, turned(&y)?),
+        ] {
             let mut worst = vec![];
             for mode in [F32Mode::Strict, F32Mode::Auto, F32Mode::Fast, F32Mode::Bf16] {
                 let got = with_f32_mode(mode, || x.matmul(&y))?.to_vec::<f32>()?;
@@ -207,7 +211,10 @@ fn numbers_that_cannot_be_split_are_multiplied_as_they_are() {
                 let error = (f64::from(got) - expected[e].0).abs();
                 assert!(error <= 5e-7 * expected[e].1, "element {e}: {got}, expected {strict}");
             } else {
-                assert!(got == strict || got.is_nan() && strict.is_nan(), "element {e}: {got}, expected {strict}");
+                assert!(
+                    got == strict || got.is_nan() && strict.is_nan(),
+                    "element {e}: {got}, expected {strict}"
+                );
             }
         }
         Ok(())

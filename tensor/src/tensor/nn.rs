@@ -109,6 +109,9 @@ impl Tensor {
 
     /// Gradients of [`layer_norm_stats`](Self::layer_norm_stats) over `dims` dims in input, weight and bias, from that of
     /// its result, `self`.
+    ///
+    /// # Errors
+    /// Statistics and weights that are not those of `x` and so many dims.
     pub fn layer_norm_backward(
         &self,
         x: &Tensor,
@@ -117,7 +120,7 @@ impl Tensor {
         weight: Option<&Tensor>,
         dims: usize,
     ) -> Result<(Tensor, Tensor, Tensor)> {
-        self.check_like("layer_norm_backward", x)?;
+        self.check_norm_backward("layer_norm_backward", x, &[mean, rstd], weight, dims)?;
         self.backend().layer_norm_backward(self, x, mean, rstd, weight, dims)
     }
 
@@ -140,6 +143,9 @@ impl Tensor {
 
     /// Gradients of [`rms_norm_stats`](Self::rms_norm_stats) over `dims` dims in input and weight, from that of its result,
     /// `self`.
+    ///
+    /// # Errors
+    /// Statistics and weights that are not those of `x` and so many dims.
     pub fn rms_norm_backward(
         &self,
         x: &Tensor,
@@ -147,7 +153,7 @@ impl Tensor {
         weight: Option<&Tensor>,
         dims: usize,
     ) -> Result<(Tensor, Tensor)> {
-        self.check_like("rms_norm_backward", x)?;
+        self.check_norm_backward("rms_norm_backward", x, &[rstd], weight, dims)?;
         self.backend().rms_norm_backward(self, x, rstd, weight, dims)
     }
 
@@ -297,6 +303,30 @@ impl Tensor {
             return Err(Error::shape(op, self.shape(), expected));
         }
         self.check_affine(op, Shape::from(normalized), weight, bias)
+    }
+
+    /// Errors unless these are a gradient, the statistics over the last `dims` dims, and a weight that go with `x`.
+    fn check_norm_backward(
+        &self,
+        op: &'static str,
+        x: &Tensor,
+        stats: &[&Tensor],
+        weight: Option<&Tensor>,
+        dims: usize,
+    ) -> Result<()> {
+        self.check_like(op, x)?;
+        if dims == 0 || dims > x.rank() {
+            return Err(Error::argument(op, format!("{dims} dims of {}", x.rank())));
+        }
+        let kept = x.rank() - dims;
+        let shape = (kept..x.rank()).fold(x.shape(), |shape, d| shape.with_dim(d, 1));
+        for stat in stats {
+            x.check_device(op, stat)?;
+            if stat.shape() != shape {
+                return Err(Error::shapes(op, stat.shape(), shape));
+            }
+        }
+        x.check_norm(op, &x.dims()[kept..], weight, None)
     }
 
     /// Errors unless weight and bias, where given, have this shape and the input's dtype and device.

@@ -145,6 +145,7 @@ impl Tensor {
         let input = input.into();
         let plane = Shape::from(input.dims().get(2..).unwrap_or(&[])).numel();
         let fits = index.shape() == self.shape()
+            && (3..=5).contains(&input.rank())
             && input.rank() == self.rank()
             && input.dims()[..2] == self.dims()[..2];
         if !fits || index.dtype() != crate::DType::I64 {

@@ -161,3 +161,23 @@ fn a_large_mean_costs_no_digits_of_the_variance() -> Result<()> {
     assert_eq!(rstd.to_vec::<f32>()?, [256.0; 6]);
     Ok(())
 }
+
+#[test]
+fn what_does_not_belong_to_the_input_is_an_error() -> Result<()> {
+    let x = normal(1, &[4, 6])?;
+    let (_, mean, rstd) = x.layer_norm_stats(&[6], None, None, 1e-5)?;
+    assert!(x.layer_norm_backward(&x, &mean, &rstd, None, 1).is_ok());
+    let (short, weight) = (mean.narrow(0, 0, 3)?, normal(2, &[5])?);
+    for (mean, rstd, weight, dims) in [
+        (&short, &rstd, None, 1),
+        (&mean, &short, None, 1),
+        (&mean, &rstd, Some(&weight), 1),
+        (&mean, &rstd, None, 0),
+        (&mean, &rstd, None, 3),
+    ] {
+        assert!(x.layer_norm_backward(&x, mean, rstd, weight, dims).is_err(), "{dims}");
+    }
+    assert!(x.rms_norm_backward(&x, &short, None, 1).is_err());
+    assert!(x.rms_norm_backward(&x, &rstd, None, 3).is_err());
+    Ok(())
+}

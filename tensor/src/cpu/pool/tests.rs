@@ -216,3 +216,12 @@ fn neither_strides_nor_threads_change_a_bit() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_gradient_without_planes_is_an_error() -> Result<()> {
+    let (grad, index) =
+        (Tensor::ones([3], &Device::cpu())?, Tensor::zeros([3], (DType::I64, &Device::cpu()))?);
+    assert!(grad.max_pool_backward(&index, [3]).is_err());
+    assert!(grad.adaptive_avg_pool_backward([3]).is_err());
+    Ok(())
+}

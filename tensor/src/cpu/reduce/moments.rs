@@ -3,6 +3,7 @@
 //! Moments are taken from cache-sized leaves, by the corrected two-pass formula, and merged in doubles (Chan et al., 1979): a
 //! large mean costs no digits of the variance. Leaves follow from the layout alone.
 
+use super::kernels::{LANES, halved};
 use super::view::{Stage, View};
 use super::{COLUMNS, Kernel, LEAF, ROWS};
 use crate::backend::DimMask;
@@ -217,20 +218,9 @@ impl<A: WideFloat> VectorLoop<A> for Distances<'_, A> {
     }
 }
 
-/// Partial sums that a run of elements is spread over.
-const LANES: usize = 32;
-
-/// The lanes added up, in halves.
-#[inline(always)]
+/// The lanes added up.
 fn total<A: WideFloat>(mut lanes: [A; LANES]) -> A {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] = lanes[i] + lanes[i + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
+    halved(&mut lanes, |a, b| a + b)
 }
 
 dispatch! {

@@ -16,6 +16,17 @@ pub struct Layout {
     contiguous: bool,
 }
 
+/// The strides of a row-major layout.
+fn row_major(shape: &Shape) -> [isize; MAX_RANK] {
+    let mut strides = [0; MAX_RANK];
+    let mut step = 1;
+    for (stride, &d) in strides.iter_mut().zip(shape.dims()).rev() {
+        *stride = step;
+        step *= d.max(1) as isize;
+    }
+    strides
+}
+
 impl Layout {
     /// With what follows from shape and strides.
     fn new(shape: Shape, strides: [isize; MAX_RANK], offset: usize) -> Layout {
@@ -31,18 +42,17 @@ impl Layout {
 
     /// Row-major from the start of the buffer.
     pub fn contiguous(shape: Shape) -> Layout {
-        let mut strides = [0; MAX_RANK];
-        let mut step = 1;
-        for (i, &d) in shape.dims().iter().enumerate().rev() {
-            strides[i] = step;
-            step *= d.max(1) as isize;
-        }
-        Layout { shape, strides, offset: 0, numel: shape.numel(), contiguous: true }
+        Layout { shape, strides: row_major(&shape), offset: 0, numel: shape.numel(), contiguous: true }
     }
 
     /// The same from the start of a buffer of its own.
     pub(crate) fn at_start(&self) -> Layout {
         Layout { offset: 0, ..*self }
+    }
+
+    /// As [`at_start`](Self::at_start), in place.
+    pub(crate) fn move_to_start(&mut self) {
+        self.offset = 0;
     }
 
     /// Whether both have the same shape.
@@ -165,50 +175,99 @@ impl Layout {
 
     /// Stretches dims of extent 1, and adds leading dims, to reach `shape`; `None` if an extent disagrees.
     pub fn broadcast_to(&self, shape: Shape) -> Option<Layout> {
-        let shift = shape.rank().checked_sub(self.rank())?;
-        let mut strides = [0; MAX_RANK];
-        for i in 0..self.rank() {
-            match (self.dims()[i], shape.dims()[i + shift]) {
-                (a, b) if a == b => strides[i + shift] = self.strides[i],
-                (1, _) => {}
-                _ => return None,
-            }
+        self.stretches_to(&shape).then(|| {
+            let mut out = *self;
+            out.stretch(&shape);
+            out
+        })
+    }
+
+    /// Whether [`broadcast_to`](Self::broadcast_to) reaches `shape`.
+    pub(crate) fn stretches_to(&self, shape: &Shape) -> bool {
+        let fits = |shift| self.dims().iter().zip(&shape.dims()[shift..]).all(|(&a, &b)| a == b || a == 1);
+        shape.rank().checked_sub(self.rank()).is_some_and(fits)
+    }
+
+    /// As [`broadcast_to`](Self::broadcast_to), in place, for a shape that it reaches.
+    pub(crate) fn stretch(&mut self, shape: &Shape) {
+        let rank = self.rank();
+        let shift = shape.rank() - rank;
+        for i in (0..shape.rank()).rev() {
+            // From the last dim on: what is read has not been written yet.
+            self.strides[i] = match i.checked_sub(shift) {
+                Some(from) if self.shape.dims()[from] == shape.dims()[i] => self.strides[from],
+                _ => 0,
+            };
         }
-        Some(Layout::new(shape, strides, self.offset))
+        self.shape = *shape;
+        self.numel = shape.numel();
+        self.contiguous = self.is_row_major();
     }
 
     /// Reorders the dims: dim `i` of the result is dim `order[i]` of this. `order` must be a permutation.
     pub fn permute(&self, order: &[usize]) -> Layout {
+        let mut out = *self;
+        out.reorder(order);
+        out
+    }
+
+    /// As [`permute`](Self::permute), in place.
+    pub(crate) fn reorder(&mut self, order: &[usize]) {
         debug_assert_eq!(order.len(), self.rank());
-        let (mut shape, mut strides) = (self.shape, self.strides);
+        let (shape, strides) = (self.shape, self.strides);
         for (to, &from) in order.iter().enumerate() {
-            shape = shape.with_dim(to, self.dims()[from]);
-            strides[to] = self.strides[from];
+            self.shape.dims_mut()[to] = shape.dims()[from];
+            self.strides[to] = strides[from];
         }
-        Layout::new(shape, strides, self.offset)
+        self.contiguous = self.is_row_major();
     }
 
     /// Swaps two dims.
     pub fn transpose(&self, a: usize, b: usize) -> Layout {
-        let mut strides = self.strides;
-        strides.swap(a, b);
-        let shape = self.shape.with_dim(a, self.dims()[b]).with_dim(b, self.dims()[a]);
-        Layout::new(shape, strides, self.offset)
+        let mut out = *self;
+        out.swap(a, b);
+        out
+    }
+
+    /// As [`transpose`](Self::transpose), in place.
+    pub(crate) fn swap(&mut self, a: usize, b: usize) {
+        self.shape.dims_mut().swap(a, b);
+        self.strides.swap(a, b);
+        self.contiguous = self.is_row_major();
+    }
+
+    /// What [`is_contiguous`](Self::is_contiguous) gives, computed from the rest.
+    fn is_row_major(&self) -> bool {
+        let mut step = 1isize;
+        self.numel == 0
+            || self.dims().iter().zip(&self.strides).rev().all(|(&d, &s)| {
+                let next = d == 1 || s == step;
+                step = step.wrapping_mul(d as isize);
+                next
+            })
     }
 
     /// Every `step`-th element of a dim from `start`, `len` of them. The caller has checked that they exist.
     pub fn slice(&self, dim: usize, start: usize, len: usize, step: usize) -> Layout {
-        debug_assert!(len == 0 || start + (len - 1) * step < self.dims()[dim]);
-        let mut strides = self.strides;
-        if len > 1 {
-            strides[dim] = self.strides[dim].wrapping_mul(step as isize);
-        }
-        let mut out = Layout::new(self.shape.with_dim(dim, len), strides, self.offset);
-        // An empty view stays where it is: it may have no memory to move in.
-        if out.numel > 0 {
-            out.offset = (self.offset as isize + start as isize * self.strides[dim]) as usize;
-        }
+        let mut out = *self;
+        out.cut(dim, start, len, step);
         out
+    }
+
+    /// As [`slice`](Self::slice), in place.
+    pub(crate) fn cut(&mut self, dim: usize, start: usize, len: usize, step: usize) {
+        debug_assert!(len == 0 || start + (len - 1) * step < self.dims()[dim]);
+        let stride = self.strides[dim];
+        if len > 1 {
+            self.strides[dim] = stride.wrapping_mul(step as isize);
+        }
+        self.shape.dims_mut()[dim] = len;
+        self.numel = self.shape.numel();
+        self.contiguous = self.is_row_major();
+        // An empty view stays where it is: it may have no memory to move in.
+        if self.numel > 0 {
+            self.offset = (self.offset as isize + start as isize * stride) as usize;
+        }
     }
 
     /// Runs a dim backwards.
@@ -224,27 +283,43 @@ impl Layout {
 
     /// Inserts a dim of extent 1 before `dim`.
     pub fn unsqueeze(&self, dim: usize) -> Layout {
-        // One more or one less of extent 1 changes neither what is cached.
-        let mut out = Layout { shape: self.shape.inserted(dim, 1), ..*self };
-        if out.shape.rank() <= MAX_RANK {
-            out.strides.copy_within(dim..MAX_RANK - 1, dim + 1);
-            out.strides[dim] = self.dims().get(dim).map_or(1, |&d| d as isize * self.strides[dim]);
-        }
+        let mut out = *self;
+        out.insert(dim);
         out
+    }
+
+    /// As [`unsqueeze`](Self::unsqueeze), in place.
+    pub(crate) fn insert(&mut self, dim: usize) {
+        let stride = self.dims().get(dim).map_or(1, |&d| d as isize * self.strides[dim]);
+        // One more or one less of extent 1 changes neither what is cached.
+        self.shape = self.shape.inserted(dim, 1);
+        if self.shape.rank() <= MAX_RANK {
+            self.strides.copy_within(dim..MAX_RANK - 1, dim + 1);
+            self.strides[dim] = stride;
+        }
     }
 
     /// Removes a dim, at its first element.
     pub fn squeeze(&self, dim: usize) -> Layout {
-        let mut out = Layout { shape: self.shape.removed(dim), ..*self };
-        out.strides.copy_within(dim + 1.., dim);
-        out.strides[MAX_RANK - 1] = 0;
+        let mut out = *self;
+        out.remove(dim);
         out
+    }
+
+    /// As [`squeeze`](Self::squeeze), in place.
+    pub(crate) fn remove(&mut self, dim: usize) {
+        let rank = self.rank();
+        self.shape.remove(dim);
+        self.strides[dim..rank].rotate_left(1);
+        self.strides[rank - 1] = 0;
     }
 
     /// The same elements in the same order under another shape of as many elements, or `None` if that needs a copy.
     pub fn reshape(&self, shape: Shape) -> Option<Layout> {
         if self.is_contiguous() {
-            return Some(Layout { offset: self.offset, ..Layout::contiguous(shape) });
+            let mut out = *self;
+            out.cut_anew(&shape);
+            return Some(out);
         }
         let old = self.squeezed();
         let mut strides = [0; MAX_RANK];
@@ -277,6 +352,13 @@ impl Layout {
             }
         }
         Some(Layout::new(shape, strides, self.offset))
+    }
+
+    /// As [`reshape`](Self::reshape), in place, for a contiguous layout.
+    pub(crate) fn cut_anew(&mut self, shape: &Shape) {
+        debug_assert!(self.contiguous && self.numel == shape.numel());
+        self.shape = *shape;
+        self.strides = row_major(shape);
     }
 
     /// Without dims of extent 1.

@@ -30,6 +30,11 @@ impl Shape {
     /// The shape `[]` of a single number.
     pub const SCALAR: Shape = Shape { dims: [1; MAX_RANK], rank: 0 };
 
+    /// As many dims of extent 1.
+    pub(crate) fn ones(rank: usize) -> Shape {
+        Shape { dims: [1; MAX_RANK], rank: rank as u8 }
+    }
+
     /// The extents.
     pub fn dims(&self) -> &[usize] {
         &self.dims[..self.rank().min(MAX_RANK)]
@@ -84,6 +89,12 @@ impl Shape {
         resolve_dim(op, dim, self.rank())
     }
 
+    /// The extents, to be changed.
+    pub(crate) fn dims_mut(&mut self) -> &mut [usize] {
+        let rank = self.rank().min(MAX_RANK);
+        &mut self.dims[..rank]
+    }
+
     /// This shape with the extent of one dim replaced.
     pub fn with_dim(mut self, dim: usize, extent: usize) -> Shape {
         self.dims[dim] = extent;
@@ -103,10 +114,15 @@ impl Shape {
     /// This shape without the dim.
     pub fn removed(&self, dim: usize) -> Shape {
         let mut out = *self;
-        out.dims.copy_within(dim + 1.., dim);
-        out.dims[MAX_RANK - 1] = 1;
-        out.rank -= 1;
+        out.remove(dim);
         out
+    }
+
+    /// As [`removed`](Self::removed), in place.
+    pub(crate) fn remove(&mut self, dim: usize) {
+        self.dims.copy_within(dim + 1.., dim);
+        self.dims[MAX_RANK - 1] = 1;
+        self.rank -= 1;
     }
 }
 

@@ -4,14 +4,63 @@ use crate::cpu::derived::{Derived, Purpose};
 use crate::cpu::memory::{Memory, OutOfMemory};
 use crate::storage::Storage;
 use crate::{Device, Error, ErrorKind, Layout, Result, Scalar, Shape, Tensor};
+use bytemuck::{cast_slice, cast_slice_mut};
 use std::any::Any;
 use std::sync::Arc;
 
-/// Memory from the caching allocator, and what kernels made of it.
+/// The memory of a tensor, and what kernels made of it.
 #[derive(Debug)]
 pub(crate) struct CpuStorage {
-    memory: Memory,
+    memory: Home,
     derived: Derived,
+}
+
+/// Where the bytes are.
+#[derive(Debug)]
+enum Home {
+    /// So few that they lie beside the layout: an op on them asks no allocator.
+    Here(Few, u8),
+    /// In a block from the caching allocator.
+    Block(Memory),
+}
+
+/// Bytes as aligned as any element.
+#[derive(Debug)]
+#[repr(align(16))]
+struct Few([u8; 64]);
+
+impl Home {
+    /// Room for this many bytes, of unspecified value.
+    #[inline]
+    fn new(bytes: usize) -> Result<Home> {
+        match u8::try_from(bytes) {
+            Ok(few) if bytes <= size_of::<Few>() => Ok(Home::Here(Few([0; _]), few)),
+            _ => Ok(Home::Block(Memory::new(bytes)?)),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Home::Here(_, bytes) => (*bytes).into(),
+            Home::Block(memory) => memory.bytes(),
+        }
+    }
+
+    #[inline]
+    fn as_slice<T: Scalar>(&self) -> &[T] {
+        match self {
+            Home::Here(few, bytes) => cast_slice(&few.0[..usize::from(*bytes)]),
+            Home::Block(memory) => memory.as_slice(),
+        }
+    }
+
+    #[inline]
+    fn as_mut_slice<T: Scalar>(&mut self) -> &mut [T] {
+        match self {
+            Home::Here(few, bytes) => cast_slice_mut(&mut few.0[..usize::from(*bytes)]),
+            Home::Block(memory) => memory.as_mut_slice(),
+        }
+    }
 }
 
 impl Storage for CpuStorage {
@@ -33,9 +82,7 @@ impl From<OutOfMemory> for Error {
 /// All of the memory behind a tensor, to be indexed by its layout.
 pub(crate) fn memory<T: Scalar>(x: &Tensor) -> &[T] {
     debug_assert_eq!(x.dtype(), T::DTYPE);
-    let memory = &x.storage().downcast::<CpuStorage>().memory;
-    // Blocks are of whole size classes: drop what does not fill an element.
-    memory.as_slice()
+    x.storage().downcast::<CpuStorage>().memory.as_slice()
 }
 
 /// The elements of a contiguous tensor.
@@ -75,9 +122,10 @@ pub(crate) fn filled_like<T: Scalar>(
     fill: impl FnOnce(&mut [T]) -> Result<()>,
 ) -> Result<Tensor> {
     let n = layout.numel();
-    let mut memory = Memory::new(n * size_of::<T>())?;
-    fill(&mut memory.as_mut_slice::<T>()[..n])?;
-    Ok(Tensor::filling(CpuStorage { memory, derived: Derived::default() }, T::DTYPE, layout))
+    let memory = Home::new(n * size_of::<T>())?;
+    let mut y = Tensor::filling(CpuStorage { memory, derived: Derived::default() }, T::DTYPE, layout);
+    fill(memory_mut(&mut y).expect("nobody else has what was made just now"))?;
+    Ok(y)
 }
 
 /// A new row-major tensor, filled by `fill`.

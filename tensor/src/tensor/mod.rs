@@ -3,6 +3,7 @@
 mod conv;
 mod create;
 mod display;
+mod handle;
 mod index;
 mod math;
 mod matmul;
@@ -15,7 +16,7 @@ mod view;
 
 use crate::storage::Storage;
 use crate::{Backend, DType, Device, Element, Error, ErrorKind, Layout, Result, Scalar, Shape};
-use std::sync::Arc;
+use handle::Handle;
 
 /// An immutable n-dimensional array on one device. Cloning is cheap, views never copy.
 ///
@@ -30,7 +31,7 @@ use std::sync::Arc;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct Tensor(Arc<View>);
+pub struct Tensor(Handle);
 
 /// What a tensor is, behind one pointer: tensors are moved and cloned far more often than they are made. A result has its
 /// memory's owner in the same block, a view has [`Elsewhere`] there.
@@ -74,14 +75,21 @@ impl Tensor {
                 format!("the layout reaches over {needed} bytes, the memory has {}", storage.bytes()),
             ));
         }
-        Ok(Tensor(Arc::new(View { layout, dtype, borrows: false, storage })))
+        Ok(Tensor(Handle::new(&layout, dtype, false, storage)))
     }
 
     /// A tensor that fills new memory: its layout is dense, and lies in it from its start.
     pub(crate) fn filling(storage: impl Storage, dtype: DType, layout: &Layout) -> Tensor {
-        let layout = layout.at_start();
-        debug_assert!(layout.bounds().is_none_or(|(_, high)| (high + 1) * dtype.size() <= storage.bytes()));
-        Tensor(Arc::new(View { layout, dtype, borrows: false, storage }))
+        let mut handle = Handle::new(layout, dtype, false, storage);
+        if let Some(view) = handle.get_mut() {
+            view.layout.move_to_start();
+            debug_assert!(
+                view.layout
+                    .bounds()
+                    .is_none_or(|(_, high)| (high + 1) * dtype.size() <= view.storage.bytes())
+            );
+        }
+        Tensor(handle)
     }
 
     /// The tensor that has the memory: this one, or the one it is a view of.
@@ -96,7 +104,7 @@ impl Tensor {
 
     /// The memory to write to, if no other tensor sees it: for backends.
     pub fn storage_mut(&mut self) -> Option<&mut dyn Storage> {
-        let view = Arc::get_mut(&mut self.0)?;
+        let view = self.0.get_mut()?;
         match view.borrows {
             true => view.storage.downcast_mut::<Elsewhere>().0.storage_mut(),
             false => Some(&mut view.storage),
@@ -105,23 +113,44 @@ impl Tensor {
 
     /// Whether two tensors view the same memory.
     pub fn shares_memory_with(&self, other: &Tensor) -> bool {
-        Arc::ptr_eq(&self.owner().0, &other.owner().0)
+        self.owner().0.same(&other.owner().0)
     }
 
     /// A view of the same memory.
+    #[inline]
     pub(crate) fn with_layout(&self, layout: Layout) -> Tensor {
-        let storage = Elsewhere(self.owner().clone());
-        Tensor(Arc::new(View { layout, dtype: self.0.dtype, borrows: true, storage }))
+        Tensor(Handle::new(&layout, self.0.dtype, true, Elsewhere(self.owner().clone())))
+    }
+
+    /// A view of the same memory by a layout that `change` makes of this one, in place.
+    #[inline]
+    pub(crate) fn view_by(&self, change: impl FnOnce(&mut Layout)) -> Tensor {
+        let mut handle = Handle::new(self.layout(), self.0.dtype, true, Elsewhere(self.owner().clone()));
+        if let Some(view) = handle.get_mut() {
+            change(&mut view.layout);
+        }
+        Tensor(handle)
     }
 
     /// As [`with_layout`](Self::with_layout), for a tensor that is given up: if nobody else holds it, it changes its layout.
     pub(crate) fn into_layout(mut self, layout: Layout) -> Tensor {
-        match Arc::get_mut(&mut self.0) {
+        match self.0.get_mut() {
             Some(view) => {
                 view.layout = layout;
                 self
             }
             None => self.with_layout(layout),
+        }
+    }
+
+    /// As [`view_by`](Self::view_by), for a tensor that is given up.
+    pub(crate) fn into_view_by(mut self, change: impl FnOnce(&mut Layout)) -> Tensor {
+        match self.0.get_mut() {
+            Some(view) => {
+                change(&mut view.layout);
+                self
+            }
+            None => self.view_by(change),
         }
     }
 

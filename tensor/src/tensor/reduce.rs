@@ -10,18 +10,14 @@ impl Tensor {
     pub fn reduce(&self, op: ReduceOp, dims: impl Into<Dims>, keepdim: bool) -> Result<Tensor> {
         let mask = dims.into().resolve(op.name(), self.rank())?;
         let y = self.backend().reduce(op, self, &mask)?;
-        if keepdim { Ok(y) } else { self.without(&mask, y) }
+        Ok(if keepdim { y } else { self.without(&mask, y) })
     }
 
-    /// A reduction without the reduced dims.
-    fn without(&self, mask: &DimMask, y: Tensor) -> Result<Tensor> {
+    /// A reduction, `y`, without the reduced dims, which have extent 1.
+    fn without(&self, mask: &DimMask, y: Tensor) -> Tensor {
+        let rank = self.rank();
         // From the last dim on, so that those before keep their places.
-        let kept = |s: Shape, d: usize| if mask[d] { s.removed(d) } else { s };
-        let shape = (0..self.rank()).rev().fold(self.shape(), kept);
-        match y.layout().reshape(shape) {
-            Some(layout) => Ok(y.into_layout(layout)),
-            None => y.reshape(shape),
-        }
+        y.into_view_by(|layout| (0..rank).rev().filter(|&d| mask[d]).for_each(|d| layout.remove(d)))
     }
 
     /// The sum over `dims`; 0 over nothing. Integers and bools sum to `int64`.
@@ -100,8 +96,8 @@ impl Tensor {
         self.check_float(op)?;
         let mask = dims.resolve(op, self.rank())?;
         let (var, mean) = self.backend().var_mean(self, &mask, correction as f64)?;
-        let kept = |y: Tensor| if keepdim { Ok(y) } else { self.without(&mask, y) };
-        Ok((kept(var)?, kept(mean)?))
+        let kept = |y: Tensor| if keepdim { y } else { self.without(&mask, y) };
+        Ok((kept(var), kept(mean)))
     }
 
     /// The standard deviation over `dims`: the root of [`var`](Self::var).

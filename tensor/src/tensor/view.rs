@@ -10,17 +10,22 @@ impl Tensor {
     /// # Errors
     /// When the shape has another number of elements.
     pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Tensor> {
-        let shape = shape.into().checked("reshape")?;
-        if shape.numel() != self.numel() {
-            return Err(Error::shapes("reshape", self.shape(), shape).hint(format!(
-                "{} elements do not fill a shape of {}",
-                self.numel(),
-                shape.numel()
-            )));
+        let shape = shape.into();
+        let numel = shape.numel();
+        // A shape of as many elements as there are, and not of none, is not too large.
+        if numel != self.numel() || numel == 0 || shape.rank() > MAX_RANK {
+            shape.checked("reshape")?;
+        }
+        if numel != self.numel() {
+            return Err(Error::shapes("reshape", self.shape(), shape)
+                .hint(format!("{} elements do not fill a shape of {numel}", self.numel())));
+        }
+        if self.layout().is_contiguous() {
+            return Ok(self.view_by(|layout| layout.cut_anew(&shape)));
         }
         match self.layout().reshape(shape) {
             Some(layout) => Ok(self.with_layout(layout)),
-            None => Ok(self.contiguous()?.with_layout(Layout::contiguous(shape))),
+            None => Ok(self.contiguous()?.into_layout(Layout::contiguous(shape))),
         }
     }
 
@@ -63,9 +68,12 @@ impl Tensor {
         if start > end {
             return Err(Error::argument("flatten", format!("dim {start_dim} is behind dim {end_dim}")));
         }
-        let dims = self.dims();
-        let middle = dims[start..=end].iter().product();
-        self.reshape([&dims[..start], &[middle], &dims[end + 1..]].concat())
+        let (dims, mut shape) = (self.dims(), [1; MAX_RANK]);
+        shape[..start].copy_from_slice(&dims[..start]);
+        shape[start] = dims[start..=end].iter().product();
+        let rest = &dims[end + 1..];
+        shape[start + 1..][..rest.len()].copy_from_slice(rest);
+        self.reshape(&shape[..start + 1 + rest.len()])
     }
 
     /// Splits a dim into several, whose extents multiply to its own.
@@ -84,9 +92,9 @@ impl Tensor {
         if shape == self.shape() {
             return Ok(self.clone());
         }
-        match self.layout().broadcast_to(shape) {
-            Some(layout) => Ok(self.with_layout(layout)),
-            None => Err(Error::shapes("broadcast_to", self.shape(), shape)
+        match self.layout().stretches_to(&shape) {
+            true => Ok(self.view_by(|layout| layout.stretch(&shape))),
+            false => Err(Error::shapes("broadcast_to", self.shape(), shape)
                 .hint("only dims of extent 1 can be stretched, and new ones are added in front")),
         }
     }
@@ -115,8 +123,9 @@ impl Tensor {
 
     /// Swaps two dims.
     pub fn transpose(&self, dim0: isize, dim1: isize) -> Result<Tensor> {
-        let (a, b) = (self.shape().dim("transpose", dim0)?, self.shape().dim("transpose", dim1)?);
-        Ok(self.with_layout(self.layout().transpose(a, b)))
+        let rank = self.rank();
+        let (a, b) = (resolve_dim("transpose", dim0, rank)?, resolve_dim("transpose", dim1, rank)?);
+        Ok(self.view_by(|layout| layout.swap(a, b)))
     }
 
     /// Swaps the last two dims; a tensor of fewer dims stays as it is.
@@ -127,16 +136,21 @@ impl Tensor {
     /// Reorders the dims: dim `i` of the result is dim `dims[i]` of this.
     pub fn permute(&self, dims: impl AsRef<[isize]>) -> Result<Tensor> {
         let dims = dims.as_ref();
-        let order = dims.iter().map(|&d| self.shape().dim("permute", d)).collect::<Result<Vec<_>>>()?;
-        let mut seen = vec![false; self.rank()];
-        order.iter().for_each(|&d| seen[d] = true);
-        if order.len() != self.rank() || seen.contains(&false) {
+        let rank = self.rank();
+        let (mut order, mut seen) = ([0; MAX_RANK], 0u32);
+        for (i, &d) in dims.iter().enumerate() {
+            let from = resolve_dim("permute", d, rank)?;
+            seen |= 1 << from;
+            // What is too long is refused below.
+            order[i.min(MAX_RANK - 1)] = from;
+        }
+        if dims.len() != rank || seen.count_ones() as usize != rank {
             return Err(Error::argument(
                 "permute",
-                format!("{dims:?} does not name each of the {} dims once", self.rank()),
+                format!("{dims:?} does not name each of the {rank} dims once"),
             ));
         }
-        Ok(self.with_layout(self.layout().permute(&order)))
+        Ok(self.view_by(|layout| layout.reorder(&order[..rank])))
     }
 
     /// Moves a dim to another place.
@@ -149,8 +163,8 @@ impl Tensor {
 
     /// Removes a dim of extent 1; a dim of another extent stays.
     pub fn squeeze(&self, dim: isize) -> Result<Tensor> {
-        let at = self.shape().dim("squeeze", dim)?;
-        Ok(if self.dims()[at] == 1 { self.with_layout(self.layout().squeeze(at)) } else { self.clone() })
+        let at = resolve_dim("squeeze", dim, self.rank())?;
+        Ok(if self.dims()[at] == 1 { self.view_by(|layout| layout.remove(at)) } else { self.clone() })
     }
 
     /// Removes every dim of extent 1.
@@ -164,12 +178,12 @@ impl Tensor {
         if self.rank() == MAX_RANK {
             self.shape().inserted(at, 1).checked("unsqueeze")?;
         }
-        Ok(self.with_layout(self.layout().unsqueeze(at)))
+        Ok(self.view_by(|layout| layout.insert(at)))
     }
 
     /// `length` elements of a dim from `start`.
     pub fn narrow(&self, dim: isize, start: usize, length: usize) -> Result<Tensor> {
-        let at = self.shape().dim("narrow", dim)?;
+        let at = resolve_dim("narrow", dim, self.rank())?;
         let size = self.dims()[at];
         if start.checked_add(length).is_none_or(|end| end > size) {
             return Err(Error::argument(
@@ -177,13 +191,13 @@ impl Tensor {
                 format!("{length} elements from {start} do not exist in dim {dim} of shape {}", self.shape()),
             ));
         }
-        Ok(self.with_layout(self.layout().slice(at, start, length, 1)))
+        Ok(self.view_by(|layout| layout.cut(at, start, length, 1)))
     }
 
     /// Every `step`-th element of a dim from `start` up to and without `end`; bounds count from the end when negative
     /// and are clamped, as in Python.
     pub fn slice(&self, dim: isize, start: Option<isize>, end: Option<isize>, step: usize) -> Result<Tensor> {
-        let at = self.shape().dim("slice", dim)?;
+        let at = resolve_dim("slice", dim, self.rank())?;
         if step == 0 {
             return Err(Error::argument("slice", "the step is at least 1"));
         }
@@ -191,18 +205,21 @@ impl Tensor {
         let clamp = |i: isize| (if i < 0 { i.saturating_add(size) } else { i }).clamp(0, size);
         let (start, end) = (start.map_or(0, clamp), end.map_or(size, clamp));
         let len = ((end - start).max(0) as usize).div_ceil(step);
-        Ok(self.with_layout(self.layout().slice(at, start as usize, len, step)))
+        Ok(self.view_by(|layout| layout.cut(at, start as usize, len, step)))
     }
 
     /// One element of a dim, which is removed; negative counts from the end.
     pub fn select(&self, dim: isize, index: isize) -> Result<Tensor> {
-        let at = self.shape().dim("select", dim)?;
+        let at = resolve_dim("select", dim, self.rank())?;
         let size = self.dims()[at];
         let i = if index < 0 { index + size as isize } else { index };
         if i < 0 || i >= size as isize {
             return Err(Error::index("select", index as i64, size));
         }
-        Ok(self.with_layout(self.layout().slice(at, i as usize, 1, 1).squeeze(at)))
+        Ok(self.view_by(|layout| {
+            layout.cut(at, i as usize, 1, 1);
+            layout.remove(at);
+        }))
     }
 
     /// Runs dims backwards.

@@ -23,12 +23,12 @@ pub(crate) use scan::{arg_scan, logcumsumexp, scan};
 use crate::backend::DimMask;
 use crate::cpu::copy::copy;
 use crate::cpu::isa::isa;
-use crate::cpu::storage::{filled_shape, memory};
+use crate::cpu::storage::{elements, filled_shape, memory};
 use crate::cpu::threads::{SharedMut, parallel_chunks_mut, parallel_for};
 use crate::cpu::walk::GRAIN;
 use crate::cpu::wide::{Wide, Widened};
 use crate::op::ReduceOp;
-use crate::{Result, Tensor, match_dtype};
+use crate::{Result, Scalar, Shape, Tensor, match_dtype};
 use view::{Stage, View};
 
 /// Elements of a run that are combined before runs are.
@@ -40,14 +40,32 @@ const COLUMNS: usize = 1024;
 
 /// Reduces the dims in `mask`, which stay with extent 1.
 pub(crate) fn reduce(op: ReduceOp, x: &Tensor, mask: &DimMask) -> Result<Tensor> {
+    if let Some(y) = few(op, x, mask) {
+        return y;
+    }
     let rounds = x.dtype().is_float() && matches!(op, ReduceOp::Sum | ReduceOp::Prod);
     let mut view = View::new(x, mask, !rounds)?;
     while let Some(stage) = view.stage() {
         let y = reduce_stage(op, &view.x, stage)?;
         view.reduced(y);
     }
-    let y = if view.x.dtype() == x.dtype() { view.x.clone() } else { copy(&view.x, x.dtype())? };
-    Ok(view.result(&y, x, mask))
+    let order = view.order;
+    let y = if view.x.dtype() == x.dtype() { view.x } else { copy(&view.x, x.dtype())? };
+    Ok(view::result(order, y, x, mask))
+}
+
+/// All of a few elements, where they lie together and need no wider type: what the stages would do, without the way there.
+fn few(op: ReduceOp, x: &Tensor, mask: &DimMask) -> Option<Result<Tensor>> {
+    let all = x.dims().iter().zip(mask).all(|(&n, &reduced)| reduced || n == 1);
+    if !all || !x.layout().is_contiguous() || !(1..=LEAF).contains(&x.numel()) {
+        return None;
+    }
+    match_dtype!(x.dtype(), T => (<T as Wide>::Acc::DTYPE == T::DTYPE).then(|| {
+        filled_shape::<<T as Wide>::Acc>(Shape::ones(x.rank()), |y| {
+            y[0] = Kernel::<<T as Wide>::Acc>::new(op, isa()).fold(Widened::<T>::new().view(elements(x)));
+            Ok(())
+        })
+    }))
 }
 
 /// Row-major, copied if need be.

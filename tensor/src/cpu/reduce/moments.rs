@@ -4,7 +4,7 @@
 //! large mean costs no digits of the variance. Leaves follow from the layout alone.
 
 use super::kernels::{LANES, halved};
-use super::view::{Stage, View};
+use super::view::{Stage, View, result};
 use super::{COLUMNS, Kernel, LEAF, ROWS};
 use crate::backend::DimMask;
 use crate::cpu::isa::{Isa, isa};
@@ -83,15 +83,15 @@ pub(crate) fn var_mean(x: &Tensor, mask: &DimMask, correction: f64) -> Result<(T
         view.reduced(rest);
     }
     match_float!("var", x.dtype(), T => {
-        let result = |f: &dyn Fn(&Moments) -> f64| -> Result<Tensor> {
+        let of = |f: &dyn Fn(&Moments) -> f64| -> Result<Tensor> {
             let y = filled_shape::<T>([moments.len()].into(), |y| {
                 y.iter_mut().zip(&moments).for_each(|(y, m)| *y = T::from_f64(f(m)));
                 Ok(())
             })?;
-            Ok(view.result(&y, x, mask))
+            Ok(result(view.order, y, x, mask))
         };
         let var = |m: &Moments| m.m2 / (m.count - correction).max(0.0);
-        Ok((result(&var)?, result(&|m| if m.count > 0.0 { m.mean } else { f64::NAN })?))
+        Ok((of(&var)?, of(&|m| if m.count > 0.0 { m.mean } else { f64::NAN })?))
     })
 }
 

@@ -21,7 +21,7 @@ pub(super) struct View {
     groups: [Group; MAX_RANK + 1],
     count: usize,
     /// Where each dim of `x` comes from.
-    order: Option<[usize; MAX_RANK]>,
+    pub order: Option<[usize; MAX_RANK]>,
 }
 
 impl View {
@@ -102,20 +102,20 @@ impl View {
         }
         self.x = x;
     }
+}
 
-    /// The result, once no group is left to reduce, of shape `x` with ones for the reduced dims.
-    pub(super) fn result(&self, y: &Tensor, x: &Tensor, mask: &DimMask) -> Tensor {
-        let kept = (0..x.rank()).fold(x.shape(), |s, d| if mask[d] { s.with_dim(d, 1) } else { s });
-        let Some(order) = &self.order else { return y.with_layout(Layout::contiguous(kept)) };
-        let order = &order[..x.rank()];
-        let mut shape = kept;
-        let mut back = [0; MAX_RANK];
-        for (to, &from) in order.iter().enumerate() {
-            shape = shape.with_dim(to, kept.dims()[from]);
-            back[from] = to;
-        }
-        y.with_layout(Layout::contiguous(shape).permute(&back[..x.rank()]))
+/// `y`, the elements that are left in the `order` of a view of `x`, in the shape of `x` with ones for the reduced dims.
+pub(super) fn result(order: Option<[usize; MAX_RANK]>, y: Tensor, x: &Tensor, mask: &DimMask) -> Tensor {
+    let kept = (0..x.rank()).fold(x.shape(), |s, d| if mask[d] { s.with_dim(d, 1) } else { s });
+    let Some(order) = &order else { return y.into_layout(Layout::contiguous(kept)) };
+    let order = &order[..x.rank()];
+    let mut shape = kept;
+    let mut back = [0; MAX_RANK];
+    for (to, &from) in order.iter().enumerate() {
+        shape = shape.with_dim(to, kept.dims()[from]);
+        back[from] = to;
     }
+    y.into_layout(Layout::contiguous(shape).permute(&back[..x.rank()]))
 }
 
 /// The dims by falling strides, if they are all positive.

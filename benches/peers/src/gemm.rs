@@ -91,6 +91,23 @@ fn half_row(n: usize, dtype: DType, torch: &str, of: Type) -> Row {
         ))
 }
 
+/// Products of bytes, summed in integers of 32 bits.
+fn byte_row([m, k, n]: [usize; 3]) -> Row {
+    Row::new(format!("gemm/int_mm/{m}x{k}x{n}/i8"), Work::Flops(2.0 * (m * k * n) as f64, Type::I8))
+        .within(0.0)
+        .with(Peer::Gradus, move || {
+            let bytes = |seed, shape: [usize; 2]| {
+                ours::labels(seed, shape, 255).and_then(|t| t.sub_scalar(127)?.to_dtype(DType::I8)).map_err(text)
+            };
+            let (a, b) = (bytes(1, [m, k])?, bytes(2, [k, n])?);
+            form(move || a.int_mm(&b))
+        })
+        .torch(format!(
+            "a = (ints(1, {m}, {k}, below=255) - 127).to(torch.int8)\nb = (ints(2, {k}, {n}, below=255) - 127).to(torch.int8)\n\
+             f = lambda: torch._int_mm(a, b)"
+        ))
+}
+
 /// The product in f64, element by element.
 fn exact([m, k, n]: [usize; 3], nt: bool) -> Reference {
     let (a, b) = (random(1, m * k, 1.0), random(2, k * n, 1.0));
@@ -132,5 +149,7 @@ pub(crate) fn rows() -> Vec<Row> {
         half_row(1024, DType::BF16, "bfloat16", Type::BF16).quick(),
         half_row(2048, DType::BF16, "bfloat16", Type::BF16),
         half_row(1024, DType::F16, "half", Type::F16),
+        byte_row([1024, 1024, 1024]),
+        byte_row([32, 1024, 4096]),
     ]
 }

@@ -44,6 +44,7 @@ impl Limits {
                     Type::F32 => tiles.map_or(fma, |tiles| fma.max(tiles / 6.0)),
                     Type::FastF32 => tiles.map_or(fma, |tiles| fma.max(tiles / 3.0)),
                     Type::BF16 => tiles.unwrap_or(fma),
+                    Type::I8 => return None,
                 };
                 Some(n / peak)
             }

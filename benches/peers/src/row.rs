@@ -49,7 +49,7 @@ impl Peer {
 /// How much a row must at least do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Work {
-    /// Floating-point operations on operands of a type.
+    /// Operations on operands of a type.
     Flops(f64, Type),
     /// Bytes read and written once each.
     Copy(f64),
@@ -70,6 +70,8 @@ pub(crate) enum Type {
     BF16,
     /// Widened to 32 bits.
     F16,
+    /// Bytes; the peak is not measured.
+    I8,
 }
 
 /// How far a result may be from ours.

@@ -1,4 +1,5 @@
-//! Elementwise ops on 2²⁰ elements. Bytes are all that must be read and written once.
+//! Elementwise ops on 2²⁰ elements, and on so many that results are written past the caches. Bytes are all that must be read and
+//! written once.
 
 mod common;
 
@@ -32,6 +33,12 @@ fn main() -> Result<()> {
     }
     let x = random([side, side], DType::F32)?;
     bench(&mut group, "to_bfloat16/1024x1024/float32", Bytes(6 * n), || x.to_dtype(DType::BF16));
+    let (x, y) = (random([4096, 4096], DType::F32)?, random([4096, 4096], DType::F32)?);
+    let n = x.numel() as u64;
+    bench(&mut group, "add/4096x4096/float32", Bytes(12 * n), || x.add(&y));
+    bench(&mut group, "relu/4096x4096/float32", Bytes(8 * n), || x.relu());
+    bench(&mut group, "copy/4096x4096/float32", Bytes(8 * n), || x.copy());
+    bench(&mut group, "to_bfloat16/4096x4096/float32", Bytes(6 * n), || x.to_dtype(DType::BF16));
     group.finish();
     criterion.final_summary();
     Ok(())

@@ -2,9 +2,10 @@
 
 use crate::cpu::isa::{Isa, isa};
 use crate::cpu::moves::{relocate, with_unit};
+use crate::cpu::results::Results;
 use crate::cpu::simd::half::Half;
 use crate::cpu::storage::{elements, filled, filled_shape, memory, memory_mut};
-use crate::cpu::threads::parallel_chunks_mut;
+use crate::cpu::threads::parallel_for;
 use crate::cpu::walk::{GRAIN, Walk};
 use crate::cpu::wide::dispatch;
 use crate::{DType, Error, Kind, Layout, Number, Result, Scalar, Shape, Tensor, bf16, f16, match_dtype};
@@ -27,12 +28,12 @@ pub(crate) fn download(x: &Tensor) -> Result<Vec<u8>> {
 /// Every element `value`.
 pub(crate) fn full(shape: Shape, dtype: DType, value: Number) -> Result<Tensor> {
     match_dtype!(dtype, T => filled_shape::<T>(shape, |y| {
-        let value = value.to_scalar::<T>();
-        if y.len() <= GRAIN {
-            y.fill(value);
-        } else {
-            parallel_chunks_mut(y, GRAIN, |_, y| y.fill(value));
-        }
+        let (value, y) = (value.to_scalar::<T>(), Results::fresh(isa(), y));
+        parallel_for(shape.numel().div_ceil(GRAIN), |task| {
+            let grain = task * GRAIN..shape.numel().min((task + 1) * GRAIN);
+            // SAFETY: each grain belongs to one task.
+            unsafe { y.task().write_blocks(grain, GRAIN, |_, y| y.fill(value)) }
+        });
         Ok(())
     }))
 }
@@ -69,8 +70,12 @@ pub(crate) fn copy(x: &Tensor, dtype: DType) -> Result<Tensor> {
     let x = if x.layout().is_contiguous() { x.clone() } else { copy_as(x, &layout)? };
     let isa = isa();
     match_dtype!(x.dtype(), T => match_dtype!(dtype, U => filled::<U>(layout, |y| {
-        let x = elements::<T>(&x);
-        parallel_chunks_mut(y, GRAIN, |i, y| convert(isa, &x[i * GRAIN..][..y.len()], y));
+        let (x, y) = (elements::<T>(&x), Results::fresh(isa, y));
+        parallel_for(x.len().div_ceil(GRAIN), |task| {
+            let grain = task * GRAIN..x.len().min((task + 1) * GRAIN);
+            // SAFETY: each grain belongs to one task.
+            unsafe { y.task().write_blocks(grain, GRAIN, |at, y| convert(isa, &x[at], y)) }
+        });
         Ok(())
     })))
 }

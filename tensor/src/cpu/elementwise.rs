@@ -75,24 +75,27 @@ fn from_one<T: Scalar, U: Scalar>(
     kernel: impl Fn(Operand<T>, &mut [U]) + Sync,
 ) -> Result<Tensor> {
     filled::<U>(layout, |y| {
-        let (walk, y) = (Walk::new([&layout, x.layout()]), Results::new(y));
+        let (walk, y) = (Walk::new([&layout, x.layout()]), Results::fresh(isa(), y));
         if walk.run_len() < SHORT {
             let x = Gather::<T>::new(&layout, x);
             walk.parallel_grains(|grain| {
                 let mut room = Room::new();
                 let f = |at: Range<usize>, y: &mut [U]| kernel(x.read(at, &mut room), y);
                 // SAFETY: each grain belongs to one task.
-                unsafe { y.write_blocks(grain, block_size([x.period()]), f) }
+                unsafe { y.task().write_blocks(grain, block_size([x.period()]), f) }
             });
             return Ok(());
         }
         let x0 = memory::<T>(x);
-        walk.parallel_runs(|run| {
-            let mut block = block();
-            let f =
-                |[_, p]: [isize; 2], y: &mut [U]| kernel(operand(x0, p, run.step[1], y.len(), &mut block), y);
-            // SAFETY: the walk hands each element of the dense result to one task, once.
-            unsafe { y.write(run, stretch(&run), f) }
+        walk.parallel_grains(|grain| {
+            let (mut task, mut block) = (y.task(), block());
+            walk.runs(grain.start, grain.end, |run| {
+                let f = |[_, p]: [isize; 2], y: &mut [U]| {
+                    kernel(operand(x0, p, run.step[1], y.len(), &mut block), y);
+                };
+                // SAFETY: the walk hands each element of the dense result to one task, once.
+                unsafe { task.write(run, stretch(&run), f) }
+            });
         });
         Ok(())
     })
@@ -108,7 +111,7 @@ fn from_two<T: Scalar, U: Scalar>(
     let (a_moved, b_moved) = (in_order(&layout, a)?, in_order(&layout, b)?);
     let (a, b) = (a_moved.as_ref().unwrap_or(a), b_moved.as_ref().unwrap_or(b));
     filled::<U>(layout, |y| {
-        let (walk, y) = (Walk::new([&layout, a.layout(), b.layout()]), Results::new(y));
+        let (walk, y) = (Walk::new([&layout, a.layout(), b.layout()]), Results::fresh(isa(), y));
         if walk.run_len() < SHORT {
             let (a, b) = (Gather::<T>::new(&layout, a), Gather::<T>::new(&layout, b));
             walk.parallel_grains(|grain| {
@@ -117,19 +120,21 @@ fn from_two<T: Scalar, U: Scalar>(
                     kernel(a.read(at.clone(), &mut room0), b.read(at, &mut room1), y);
                 };
                 // SAFETY: each grain belongs to one task.
-                unsafe { y.write_blocks(grain, block_size([a.period(), b.period()]), f) }
+                unsafe { y.task().write_blocks(grain, block_size([a.period(), b.period()]), f) }
             });
             return Ok(());
         }
         let (x0, x1) = (memory::<T>(a), memory::<T>(b));
-        walk.parallel_runs(|run| {
-            let (mut block0, mut block1) = (block(), block());
-            let f = |[_, p, q]: [isize; 3], y: &mut [U]| {
-                let p = operand(x0, p, run.step[1], y.len(), &mut block0);
-                kernel(p, operand(x1, q, run.step[2], y.len(), &mut block1), y);
-            };
-            // SAFETY: the walk hands each element of the dense result to one task, once.
-            unsafe { y.write(run, stretch(&run), f) }
+        walk.parallel_grains(|grain| {
+            let (mut task, mut block0, mut block1) = (y.task(), block(), block());
+            walk.runs(grain.start, grain.end, |run| {
+                let f = |[_, p, q]: [isize; 3], y: &mut [U]| {
+                    let p = operand(x0, p, run.step[1], y.len(), &mut block0);
+                    kernel(p, operand(x1, q, run.step[2], y.len(), &mut block1), y);
+                };
+                // SAFETY: the walk hands each element of the dense result to one task, once.
+                unsafe { task.write(run, stretch(&run), f) }
+            });
         });
         Ok(())
     })
@@ -255,7 +260,7 @@ fn into_left<T: Scalar>(
             let mut room = Room::new();
             let f = |at: Range<usize>, y: &mut [T]| kernel(y, b.read(at, &mut room));
             // SAFETY: each grain belongs to one task.
-            unsafe { y.write_blocks(grain, block_size([b.period()]), f) }
+            unsafe { y.task().write_blocks(grain, block_size([b.period()]), f) }
         });
     }
     let memory = memory::<T>(b);
@@ -266,7 +271,7 @@ fn into_left<T: Scalar>(
             kernel(y, b);
         };
         // SAFETY: the walk hands each element of the dense operand to one task, once.
-        unsafe { y.write(run, stretch(&run), f) }
+        unsafe { y.task().write(run, stretch(&run), f) }
     });
 }
 
@@ -327,7 +332,7 @@ pub(crate) fn select(condition: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tenso
             Gather::<T>::new(&layout, a),
             Gather::<T>::new(&layout, b),
         );
-        let y = Results::new(y);
+        let y = Results::fresh(isa, y);
         let size = block_size([c.period(), a.period(), b.period()]);
         Walk::new([&layout]).parallel_grains(|grain| {
             let (mut room, mut room0, mut room1) = (Room::new(), Room::new(), Room::new());
@@ -341,7 +346,7 @@ pub(crate) fn select(condition: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tenso
                 }
             };
             // SAFETY: each grain belongs to one task.
-            unsafe { y.write_blocks(grain, size, f) }
+            unsafe { y.task().write_blocks(grain, size, f) }
         });
         Ok(())
     }))

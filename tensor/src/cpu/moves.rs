@@ -7,6 +7,7 @@
 use crate::cpu::isa::{Isa, isa};
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::simd::avx2;
+use crate::cpu::simd::stream;
 use crate::cpu::threads::{SharedMut, parallel_for};
 use crate::cpu::walk::{Crossing, GRAIN, Run, Walk};
 use crate::cpu::wide::dispatch;
@@ -49,22 +50,36 @@ pub(crate) fn relocate<U: Unit>(walk: &Walk<2>, to: &mut [U], from: &[U]) {
     let to = SharedMut::new(to);
     match walk.crossing() {
         Some(crossing) => transpose(isa, &crossing, &to, from),
-        None => walk.parallel_runs(|run| {
-            // SAFETY: the walk lies inside both slices (checked above), and hands each element to one task, once.
-            unsafe { move_run(run, to.as_mut_ptr(), from.as_ptr()) }
-        }),
+        None => {
+            let long = walk.run_len() * size_of::<U>() >= LONG;
+            let stream = (long && stream::worthwhile(isa, walk.numel() * size_of::<U>())).then_some(isa);
+            walk.parallel_grains(|grain| {
+                walk.runs(grain.start, grain.end, |run| {
+                    // SAFETY: the walk lies inside both slices (checked above), and hands each element to one task, once.
+                    unsafe { move_run(stream, run, to.as_mut_ptr(), from.as_ptr()) }
+                });
+                stream.iter().for_each(|_| stream::finish());
+            });
+        }
     }
 }
 
-/// Moves one run.
+/// Bytes of a run of which most are whole lines.
+const LONG: usize = 1024;
+
+/// Moves one run, with a `stream` past the caches where both sides are consecutive.
 ///
 /// # Safety
 /// The run lies inside what both pointers point to, which does not overlap.
 #[inline(always)]
-unsafe fn move_run<U: Unit>(run: Run<2>, to: *mut U, from: *const U) {
+unsafe fn move_run<U: Unit>(stream: Option<Isa>, run: Run<2>, to: *mut U, from: *const U) {
     // SAFETY: the caller's promise, for the first elements and all that follow.
     unsafe {
         let (to, from) = (to.offset(run.at[0]), from.offset(run.at[1]));
+        if let (Some(isa), [1, 1]) = (stream, run.step) {
+            let from = std::slice::from_raw_parts(from, run.len);
+            return stream::put(isa, from, std::slice::from_raw_parts_mut(to, run.len));
+        }
         match run.step {
             [1, 1] => copy_nonoverlapping(from, to, run.len),
             [1, 0] => std::slice::from_raw_parts_mut(to, run.len).fill(*from),

@@ -212,6 +212,23 @@ impl BitLanes for Bits8 {
     }
 }
 
+/// `to[i] = from[i]`, past the caches.
+///
+/// # Safety
+/// The machine has AVX2; `to` begins at a multiple of 64 bytes, and both have one length, which is another.
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn stream(from: &[u8], to: &mut [u8]) {
+    let (x, y) = (from.as_ptr(), to.as_mut_ptr());
+    for i in (0..to.len()).step_by(64) {
+        // SAFETY: 64 bytes from `i` on are within both, and the place of the result is aligned.
+        unsafe {
+            let line = [_mm256_loadu_si256(x.add(i).cast()), _mm256_loadu_si256(x.add(i + 32).cast())];
+            _mm256_stream_si256(y.add(i).cast(), line[0]);
+            _mm256_stream_si256(y.add(i + 32).cast(), line[1]);
+        }
+    }
+}
+
 /// A 16-bit format, eight elements at a time.
 pub(super) trait Eight: Copy + Default {
     /// Eight elements.

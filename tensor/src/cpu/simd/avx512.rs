@@ -202,3 +202,16 @@ impl BitLanes for Bits16 {
         F32x16(avx512!(_mm512_castsi512_ps(self.0)))
     }
 }
+
+/// `to[i] = from[i]`, past the caches.
+///
+/// # Safety
+/// The machine has AVX-512 F; `to` begins at a multiple of 64 bytes, and both have one length, which is another.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn stream(from: &[u8], to: &mut [u8]) {
+    let (x, y) = (from.as_ptr(), to.as_mut_ptr());
+    for i in (0..to.len()).step_by(64) {
+        // SAFETY: 64 bytes from `i` on are within both, and the place of the result is aligned.
+        unsafe { _mm512_stream_si512(y.add(i).cast(), _mm512_loadu_si512(x.add(i).cast())) };
+    }
+}

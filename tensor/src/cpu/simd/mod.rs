@@ -26,6 +26,7 @@ pub(crate) use math::{BELOW_UNIT, exp_below};
 pub(crate) mod neon;
 mod real;
 pub(crate) mod scalar;
+pub(crate) mod stream;
 #[cfg(test)]
 mod tests;
 mod two;

@@ -72,18 +72,17 @@ fn batch(i: u64, device: &Device) -> Result<(Tensor, Tensor)> {
 fn a_graph_trains_as_the_steps_one_by_one_do() -> Result<()> {
     let gpu = emulator::device_for_tests(&[], env!("CARGO_TARGET_TMPDIR").as_ref());
     let Some(gpu) = gpu.unwrap() else { return Ok(()) };
-    let (eager, captured) = (Net::new(&gpu)?, Net::new(&gpu)?);
-    let (mut by_steps, mut by_graph) =
-        (AdamW::new(&eager, AdamWConfig::default())?, AdamW::new(&captured, AdamWConfig::default())?);
     let (x, labels) = batch(0, &gpu)?;
 
     // Without a step before, the optimizer's state would begin anew with each replay.
-    let error = Graph::capture(&gpu, || step(&captured, &mut by_graph, &x, &labels)).unwrap_err().to_string();
+    let fresh = Net::new(&gpu)?;
+    let mut adam = AdamW::new(&fresh, AdamWConfig::default())?;
+    let error = Graph::capture(&gpu, || step(&fresh, &mut adam, &x, &labels)).unwrap_err().to_string();
     assert!(error.contains("make a step before"), "{error}");
 
     // The draws of that attempt are gone: both models begin alike again.
     let (eager, captured) = (Net::new(&gpu)?, Net::new(&gpu)?);
-    (by_steps, by_graph) =
+    let (mut by_steps, mut by_graph) =
         (AdamW::new(&eager, AdamWConfig::default())?, AdamW::new(&captured, AdamWConfig::default())?);
     step(&eager, &mut by_steps, &x, &labels)?;
     step(&captured, &mut by_graph, &x, &labels)?;

@@ -87,7 +87,7 @@ fn train_cnn(model: &Sequential, device: &Device, steps: usize) -> Result<Vec<f6
 
 /// The losses of some steps of the language model.
 fn train_lm(model: &Lm, device: &Device, steps: usize) -> Result<Vec<f64>> {
-    let mut sgd = Sgd::new(model, SgdConfig { lr: 0.3, momentum: 0.9, ..Default::default() })?;
+    let mut sgd = Sgd::new(model, SgdConfig { lr: 0.1, momentum: 0.9, ..Default::default() })?;
     let tokens: Vec<i64> = (0..5 * 3).map(|i| (i * 4 + i / 3) % 11).collect();
     let inputs = Tensor::from_slice(&tokens, [5, 3], device)?;
     let targets = inputs.add_scalar(1)?.remainder(&Tensor::full((), 11, (DType::I64, device))?)?;

@@ -85,7 +85,7 @@ fn what_the_driver_lacks_is_not_supported() {
     let _turn = fake::driver();
     assert!(driver::driver_present());
     assert!(driver::symbol(c"cuInit").is_some());
-    assert_eq!(driver::symbol(c"cuTensorMapEncodeTiled"), None);
+    assert_eq!(driver::symbol(c"cuGreenCtxCreate"), None);
     let answer = cust::memory::mem_get_info();
     assert!(answer.is_ok(), "{answer:?}");
     // The fake has no cuCtxGetLimit.

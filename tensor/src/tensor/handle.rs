@@ -51,9 +51,11 @@ impl Handle {
     #[inline]
     pub(super) fn get_mut(&mut self) -> Option<&mut View> {
         // Acquire: what other handles did before they were dropped is done.
-        let alone = self.counted().handles.load(Ordering::Acquire) == 1;
+        if self.counted().handles.load(Ordering::Acquire) != 1 {
+            return None;
+        }
         // SAFETY: there is no other handle, and `&mut self` keeps this one from being cloned or read.
-        alone.then(|| unsafe { &mut self.0.as_mut().view })
+        Some(unsafe { &mut self.0.as_mut().view })
     }
 
     /// Whether both point to the same view.

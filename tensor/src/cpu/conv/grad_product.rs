@@ -32,9 +32,13 @@ pub(super) fn run<T: ConvElement>(g: &Geometry, grad: &[T], x: &Images<T>, out: 
     }
     let plane = volume(g.y);
     let total = g.n * plane;
+    if total == 0 {
+        out.fill(T::narrow(T::Acc::ZERO));
+        return Ok(());
+    }
     let (rows, columns) = (g.k, g.c * volume(g.w));
     let columns_of = Columns::new(g, x)?;
-    let parts = parts(g, rows * columns).min(total.max(1));
+    let parts = parts(g, rows * columns).min(total);
     let mut sums = Memory::new(g.groups * parts * rows * columns * size_of::<T::Acc>())?;
     let sums = &mut sums.as_mut_slice::<T::Acc>()[..g.groups * parts * rows * columns];
     let shared = SharedMut::new(sums);

@@ -2,7 +2,7 @@
 //!
 //! The polynomials are minimax fits, with coefficients rounded to `f32` one after the other and the rest fitted again. Each
 //! function states the error of its polynomial. The largest errors of results, in units in the last place, where multiplication
-//! and addition are fused: of `exp` and `tanh` over all `f32`, of the others over every 251st.
+//! and addition are fused: of `exp` over all `f32`, of the others over every 251st.
 //!
 //! | op | ulp | op | ulp | op | ulp |
 //! |---|---|---|---|---|---|

@@ -7,9 +7,9 @@
 #include "windows.h"
 
 // Whether `value` takes the place of the largest so far.
-template <class A> DEVICE bool larger(A value, A best) { return value > best || (value != value && best == best); }
+template <class A> DEVICE bool larger(A value, A best) { return value > best || value != value; }
 
-// The largest of each window and where it stands; NaN wins, and the first of equals. `form` says as what: not at all, as the place in
+// The largest of each window and where it stands; the last NaN wins, and the first of equals. `form` says as what: not at all, as the place in
 // the plane, or as the number of its tap, which must fit a byte.
 enum Place : u32 { NOT_ASKED, INDEX, CODE };
 

@@ -19,7 +19,12 @@ pub fn adaptive_max_pool(x: &Tensor, output: Shape) -> Result<(Tensor, Tensor)> 
             values = values.narrow(d as isize + 2, start, end - start)?;
             places = places.narrow(d as isize, start, end - start)?;
         }
-        let (value, at) = values.reshape([n, c, places.numel()])?.max(-1, true)?;
+        let values = values.reshape([n, c, places.numel()])?;
+        let (value, at) = values.max(-1, true)?;
+        // Of several NaN the last one wins, where `max` takes the first: count from behind.
+        let behind = values.isnan()?.flip([-1])?.to_dtype(DType::U8)?.max(-1, true)?.1;
+        let last = behind.neg()?.add_scalar(places.numel() as i64 - 1)?;
+        let at = value.isnan()?.select_from(&last, &at)?;
         let index = places.reshape([places.numel()])?.index_select(0, &at.reshape([n * c])?)?;
         windows.0.push(value);
         windows.1.push(index.reshape([n, c, 1])?);

@@ -30,7 +30,7 @@ impl MaxPlaces {
 }
 
 impl Tensor {
-    /// The largest element of each window, and its flat index in the spatial plane (`int64`); NaN wins.
+    /// The largest element of each window, and its flat index in the spatial plane (`int64`); NaN wins, the last of several.
     ///
     /// # Shapes
     /// - `self`: `[n, c, spatial…]`, results: `[n, c, windows…]`
@@ -73,7 +73,7 @@ impl Tensor {
     }
 
     /// The largest elements of windows that divide each spatial dim into `output` nearly equal parts, and their flat indices
-    /// in the spatial plane (`int64`); NaN wins. Window `i` of `k` runs from `⌊i·size/k⌋` to `⌈(i+1)·size/k⌉`.
+    /// in the spatial plane (`int64`); NaN wins, the last of several. Window `i` of `k` runs from `⌊i·size/k⌋` to `⌈(i+1)·size/k⌉`.
     ///
     /// # Shapes
     /// - `self`: `[n, c, spatial…]`, results: `[n, c, output…]`

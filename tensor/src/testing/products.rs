@@ -278,6 +278,17 @@ pub fn check_pool(device: &Device) {
         let (y, index) = device.backend().max_pool(&x, &Pool::new(2))?;
         report.close(|| "max_pool of NaN".into(), &y, &[f64::NAN], Tolerance::EXACT)?;
         report.close(|| "index of NaN".into(), &index, &[1.0], Tolerance::EXACT)?;
+        // Of several NaN in a window the last one is meant, as in PyTorch.
+        let nan = f64::NAN;
+        let x = [1., nan, 3., nan, 2., nan, 9., 1., 0., 1., 2., 3., nan, 1., 1., nan];
+        let x = upload(device, DType::F32, &[1, 1, 4, 4], &x)?;
+        for (size, places) in [(4, vec![15.]), (2, vec![5., 3., 12., 15.])] {
+            let label = || format!("index of several NaN in windows of {size}");
+            report.close(label, &device.backend().max_pool(&x, &Pool::new(size))?.1, &places, Tolerance::EXACT)?;
+            let output = crate::Shape::from([1, 1, 4 / size, 4 / size]);
+            let adaptive = device.backend().adaptive_max_pool(&x, output)?.1;
+            report.close(|| format!("adaptive, {}", label()), &adaptive, &places, Tolerance::EXACT)?;
+        }
         Ok(())
     });
 }

@@ -1,7 +1,7 @@
 //! The largest element of each window.
 //!
-//! Of equal elements the first in row-major order wins; NaN wins over everything. A window without a single element, as
-//! dilation can make one, gives -∞ and index 0.
+//! Of equal elements the first in row-major order wins; NaN wins over everything, of several the last, as in PyTorch. A
+//! window without a single element, as dilation can make one, gives -∞ and index 0.
 //!
 //! Outputs whose windows follow each other evenly are computed side by side. Where windows of two or three columns are two
 //! columns apart, pairs of vectors are split as they are read; for other strides a plane is first split into as many *phases* as
@@ -12,7 +12,7 @@ use super::windows::Axis;
 use crate::Scalar;
 use crate::cpu::vectors::{Vector, VectorLoop};
 use crate::cpu::wide::WideFloat;
-use crate::op::ArgOp;
+use crate::op::compare::Comparable;
 use std::ops::Range;
 
 /// How to pool the planes of one shape.
@@ -328,8 +328,8 @@ fn largest_of<V: Vector, const K: usize>(
         let mut code = here;
         for &place in places {
             for x in read(place, at) {
-                // NaN, which is not <= anything, wins once.
-                let wins = !x.le(best) & best.eq(best);
+                // Nothing is larger than NaN but a later one.
+                let wins = best.lt(x) | x.ne(x);
                 best = V::select(wins, x, best);
                 code = V::select(wins, here, code);
                 here = here + V::one();
@@ -371,7 +371,7 @@ fn single<A: WideFloat>(
     for (r, row) in rows.iter().enumerate() {
         for (k, column) in window.clone().enumerate() {
             let x = x[row * w + column];
-            if !any || ArgOp::ArgMax.replaces(x, best.0) {
+            if !any || x > best.0 || Comparable::is_nan(x) {
                 best = (x, code_zero::<A>() + A::from_f64((r * columns + k) as f64));
                 any = true;
             }

@@ -42,10 +42,7 @@ pub(crate) fn max_pool(x: &Tensor, pool: &Pool) -> Result<(Tensor, Tensor)> {
                     (y[out], index[out]) = (T::from_f64(f64::NEG_INFINITY), 0);
                     return;
                 };
-                let better = |best: usize, at: usize| match x[best].is_nan() || !(x[at] > x[best] || x[at].is_nan()) {
-                    true => best,
-                    false => at,
-                };
+                let better = |best: usize, at: usize| if x[at] > x[best] || x[at].is_nan() { at } else { best };
                 let best = taps.fold(first, better);
                 (y[out], index[out]) = (x[best], best as i64);
             });

@@ -1,68 +1,15 @@
 //! The emulated GPU lets right kernels pass and says what is wrong with the others: `emulated/planted.cu`.
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
-use std::path::Path;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+mod planted;
 
-use gradus_kernels_cuda::emulator::{self, EmulatorError};
 use gradus_kernels_cuda::memory::Memory;
-use gradus_kernels_cuda::module::{Argument, Launch, Module};
-use gradus_kernels_cuda::{Context, CudaError, devices, open, stream::Stream};
+use gradus_kernels_cuda::module::{Argument, Launch};
+use gradus_kernels_cuda::{CudaError, devices, emulator};
+use planted::Gpu;
 
-/// The emulated GPU, one test at a time; `None`, and a word about it, where there is no C++ compiler.
 fn gpu() -> Option<Gpu> {
-    static INSTALLED: OnceLock<bool> = OnceLock::new();
-    static TURN: Mutex<()> = Mutex::new(());
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let installed = *INSTALLED.get_or_init(|| {
-        let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/emulated/planted.cu");
-        match emulator::compile(&kernels, env!("CARGO_TARGET_TMPDIR").as_ref()) {
-            Ok(library) => emulator::install(&library).map(|()| true).unwrap(),
-            Err(error @ EmulatorError::NoCompiler { .. }) => {
-                eprintln!("skipped: {error}");
-                false
-            }
-            Err(error) => panic!("{error}"),
-        }
-    });
-    installed.then(|| {
-        let context = open(0).unwrap();
-        // SAFETY: the emulated driver does not look at the image.
-        let module = unsafe { Module::load(context, &[0]) }.unwrap();
-        Gpu { context, stream: Stream::new(context).unwrap(), module, _turn: turn }
-    })
-}
-
-struct Gpu {
-    context: Context,
-    stream: Stream,
-    module: Module,
-    _turn: MutexGuard<'static, ()>,
-}
-
-impl Gpu {
-    fn upload(&self, values: &[u8]) -> Memory {
-        let mut memory = Memory::new(self.context, values.len()).unwrap();
-        memory.write(values, &self.stream).unwrap();
-        memory
-    }
-
-    fn floats(&self, memory: &Memory) -> Vec<f32> {
-        let mut bytes = vec![0; memory.len()];
-        memory.read(&mut bytes, &self.stream).unwrap();
-        bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
-    }
-
-    /// What is wrong with a launch, or nothing.
-    fn run(&self, name: &str, launch: Launch, arguments: &[Argument]) -> Option<String> {
-        let kernel = self.module.kernel(name).unwrap();
-        // SAFETY: each test passes what its kernel takes; where that is too short, the emulator must find it.
-        match unsafe { kernel.launch(launch, &self.stream, arguments) } {
-            Ok(()) => None,
-            Err(CudaError::Driver { code: 719, .. }) => emulator::last_report(),
-            Err(error) => panic!("{error}"),
-        }
-    }
+    Gpu::with_kernels("planted.cu")
 }
 
 fn numbers(n: usize) -> Vec<f32> {

@@ -1,71 +1,23 @@
 //! Hopper's units in the emulator: right kernels pass in every order, and each planted bug of `emulated/planted_hopper.cu` is found.
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
-use std::path::Path;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+mod planted;
 
-use gradus_kernels_cuda::emulator::{self, EmulatorError};
 use gradus_kernels_cuda::memory::Memory;
-use gradus_kernels_cuda::module::{Argument, Launch, Module};
+use gradus_kernels_cuda::module::Launch;
 use gradus_kernels_cuda::tensor_map::{Element, Swizzle, TensorMap, Tiled};
-use gradus_kernels_cuda::{Context, CudaError, open, stream::Stream};
+use gradus_kernels_cuda::{CudaError, emulator};
+use planted::Gpu;
 
-/// An emulated Hopper, one test at a time; `None`, and a word about it, where there is no C++ compiler.
+/// An emulated Hopper.
 fn gpu() -> Option<Gpu> {
-    static INSTALLED: OnceLock<bool> = OnceLock::new();
-    static TURN: Mutex<()> = Mutex::new(());
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let installed = *INSTALLED.get_or_init(|| {
-        let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/emulated/planted_hopper.cu");
-        emulator::set_compute_capability(9, 0);
-        match emulator::compile(&kernels, env!("CARGO_TARGET_TMPDIR").as_ref()) {
-            Ok(library) => emulator::install(&library).map(|()| true).unwrap(),
-            Err(error @ EmulatorError::NoCompiler { .. }) => {
-                eprintln!("skipped: {error}");
-                false
-            }
-            Err(error) => panic!("{error}"),
-        }
-    });
-    installed.then(|| {
-        let context = open(0).unwrap();
-        // SAFETY: the emulated driver does not look at the image.
-        let module = unsafe { Module::load(context, &[0]) }.unwrap();
-        Gpu { context, stream: Stream::new(context).unwrap(), module, _turn: turn }
-    })
+    emulator::set_compute_capability(9, 0);
+    Gpu::with_kernels("planted_hopper.cu")
 }
 
-struct Gpu {
-    context: Context,
-    stream: Stream,
-    module: Module,
-    _turn: MutexGuard<'static, ()>,
-}
-
-impl Gpu {
-    fn upload(&self, element: Element, values: &[f32]) -> Memory {
-        let bytes: Vec<u8> = values.iter().flat_map(|&x| encode(element, x)).collect();
-        let mut memory = Memory::new(self.context, bytes.len()).unwrap();
-        memory.write(&bytes, &self.stream).unwrap();
-        memory
-    }
-
-    fn floats(&self, memory: &Memory) -> Vec<f32> {
-        let mut bytes = vec![0; memory.len()];
-        memory.read(&mut bytes, &self.stream).unwrap();
-        bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
-    }
-
-    /// What is wrong with a launch, or nothing.
-    fn run(&self, name: &str, launch: Launch, arguments: &[Argument]) -> Option<String> {
-        let kernel = self.module.kernel(name).unwrap();
-        // SAFETY: each test passes what its kernel takes.
-        match unsafe { kernel.launch(launch, &self.stream, arguments) } {
-            Ok(()) => None,
-            Err(CudaError::Driver { code: 719, .. }) => emulator::last_report(),
-            Err(error) => panic!("{error}"),
-        }
-    }
+fn upload(gpu: &Gpu, element: Element, values: &[f32]) -> Memory {
+    let bytes: Vec<u8> = values.iter().flat_map(|&x| encode(element, x)).collect();
+    gpu.upload(&bytes)
 }
 
 /// A small integer or half of one, exact in every type.
@@ -119,7 +71,7 @@ fn tile(
             .map(|e| (e / shape[1], e % shape[1]))
             .map(|(r, c)| if by_k { number(r + seed, c) } else { number(c + seed, r) })
             .collect();
-        let memory = gpu.upload(element, &values);
+        let memory = upload(gpu, element, &values);
         let box_dims = if by_k { [k as u32, rows as u32] } else { [64, 64] };
         let of = map(&memory, element, shape, box_dims);
         (memory, of)
@@ -177,7 +129,7 @@ fn errors_of_rings_and_clusters_are_found() {
     let (bf16, k) = (Element::Bf16, 384);
     let values =
         |rows: usize, seed: usize| (0..rows * k).map(|e| number(e / k + seed, e % k)).collect::<Vec<_>>();
-    let (a, b) = (gpu.upload(bf16, &values(128, 0)), gpu.upload(bf16, &values(64, 5)));
+    let (a, b) = (upload(&gpu, bf16, &values(128, 0)), upload(&gpu, bf16, &values(64, 5)));
     let (of_a, of_b) = (map(&a, bf16, [128, k], [64, 64]), map(&b, bf16, [64, k], [64, 32]));
     let expected: Vec<f32> =
         (0..128 * 64).map(|e| (0..k).map(|l| number(e / 64, l) * number(e % 64 + 5, l)).sum()).collect();
@@ -219,7 +171,7 @@ fn stores_that_see_too_little_or_too_much_are_found() {
     let Some(gpu) = gpu() else { return };
     let (bf16, rows) = (Element::Bf16, 160); // of three tiles the last is cut
     let values: Vec<f32> = (0..rows * 64).map(|e| number(e / 64, e % 64)).collect();
-    let x = gpu.upload(bf16, &values);
+    let x = upload(&gpu, bf16, &values);
     let of_x = map(&x, bf16, [rows, 64], [64, 64]);
     let expected: Vec<u8> = values.iter().flat_map(|x| encode(bf16, 2.0 * x)).collect();
     let launch = Launch { shared: 3 * 8192, ..Launch::new(1, 128) };
@@ -256,7 +208,7 @@ fn registers_that_there_are_not_are_waited_for_in_vain() {
 #[test]
 fn maps_beyond_the_limits_are_refused() {
     let Some(gpu) = gpu() else { return };
-    let x = gpu.upload(Element::Bf16, &[0.0; 4096]);
+    let x = upload(&gpu, Element::Bf16, &[0.0; 4096]);
     let right = Tiled {
         element: Element::Bf16,
         address: x.address(),

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 
 use tensor::Device;
@@ -20,6 +21,8 @@ pub(crate) struct Gpu {
     /// Where work goes that is recorded: nothing ever runs there.
     pub(crate) side: Stream,
     pub(crate) captures: Captures,
+    /// How many replays of graphs there were.
+    pub(crate) replays: AtomicU64,
     pub(crate) pool: Pool,
     /// Blocks run on so many of them.
     pub(crate) multiprocessors: usize,
@@ -66,6 +69,7 @@ pub(crate) fn gpu(index: usize) -> Result<&'static Gpu, CudaError> {
         stream: Stream::new(context)?,
         side: Stream::new(context)?,
         captures: Captures::default(),
+        replays: AtomicU64::new(0),
         pool: Pool::new(context),
         multiprocessors: context.multiprocessors()?,
         device: OnceLock::new(),

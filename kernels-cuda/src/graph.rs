@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::ptr;
+use std::sync::atomic::Ordering::Release;
 use std::sync::{Mutex, PoisonError};
 
 use tensor::{Device, Error, Tensor};
@@ -117,7 +118,10 @@ impl Graph {
         self.gpu.not_captured("the replay of a graph")?;
         let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
         self.set_numbers(*replays)?;
-        self.exec.launch(&self.gpu.stream)?;
+        let launched = self.exec.launch(&self.gpu.stream);
+        // Afterwards, so that whoever sees the number finds the work in the queue.
+        self.gpu.replays.fetch_add(1, Release);
+        launched?;
         *replays += 1;
         Ok(())
     }

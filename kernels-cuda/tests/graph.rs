@@ -1,4 +1,4 @@
-//! Graphs on the emulated GPU, with the caching allocator: replays compute what the same steps compute one by one.
+//! Graphs on the emulated GPU, with the caching allocator, or on the one that `GRADUS_TEST_DEVICE` names: replays compute what the same steps compute one by one.
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
 use std::path::{Path, PathBuf};
@@ -7,17 +7,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use gradus_kernels_cuda::emulator::{self, EmulatorError};
 use gradus_kernels_cuda::{Graph, device};
 use tensor::backend::{AdamStep, AdamUpdate, CrossEntropy, SgdStep, SgdUpdate};
-use tensor::{Device, Generator, Result, Tensor};
+use tensor::{Conv, Device, Generator, Result, Tensor};
 
-/// The emulated GPU, one test at a time; `None`, and a word about it, where there is no C++ compiler.
+/// The GPU, one test at a time; `None`, and a word about it, where there is no C++ compiler.
 fn gpu() -> Option<(Device, MutexGuard<'static, Option<Option<Device>>>)> {
     static DEVICE: Mutex<Option<Option<Device>>> = Mutex::new(None);
     let mut turn = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
-    let device = turn.get_or_insert_with(emulated_gpu).clone()?;
+    let device = turn.get_or_insert_with(open).clone()?;
     Some((device, turn))
 }
 
-fn emulated_gpu() -> Option<Device> {
+fn open() -> Option<Device> {
+    if std::env::var("GRADUS_TEST_DEVICE").is_ok_and(|named| named.starts_with("cuda")) {
+        return emulator::device_for_tests(&[], env!("CARGO_TARGET_TMPDIR").as_ref()).unwrap();
+    }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda");
     let mut sources: Vec<PathBuf> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -212,7 +215,8 @@ fn what_cannot_be_captured_is_an_error_and_leaves_everything_usable() {
     let planned = || Graph::capture(&gpu, || -> Result<()> { panic!("planned") }).is_ok();
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(planned)).is_err());
     // One of the driver's.
-    for name in ["cuStreamBeginCapture_v2", "cuGraphInstantiateWithFlags", "cuLaunchKernel"] {
+    let functions = ["cuStreamBeginCapture_v2", "cuGraphInstantiateWithFlags", "cuLaunchKernel"];
+    for name in functions.into_iter().filter(|_| emulator::installed()) {
         let error = emulator::failing(name, 999, || Graph::capture(&gpu, || x.square()).unwrap_err());
         assert!(error.to_string().contains("999"), "{error}");
     }
@@ -260,4 +264,44 @@ fn other_threads_go_on_during_a_capture() {
     .unwrap();
     graph.replay().unwrap();
     assert_eq!(bits(&y), bits(&x.square().unwrap().add(&x).unwrap()));
+}
+
+#[test]
+fn a_weight_that_a_replay_changes_is_seen_by_convolutions_outside_of_the_graph() {
+    let Some((gpu, _turn)) = gpu() else { return };
+    let (x, mut w) = (tensor(1, &[1, 8, 4, 4], &gpu), tensor(2, &[8, 8, 3, 3], &gpu));
+    let conv = Conv::default();
+    let agrees = |w: &Tensor| {
+        let cpu = Device::cpu();
+        let y = x.conv(w, None, &conv).unwrap().to_device(&cpu).unwrap();
+        let expected = x.to_device(&cpu).unwrap().conv(&w.to_device(&cpu).unwrap(), None, &conv).unwrap();
+        y.all_close(&expected, 1e-4, 1e-4).unwrap()
+    };
+    assert!(agrees(&w) && agrees(&w));
+    let grad = tensor(3, &[8, 8, 3, 3], &gpu);
+    let step = SgdStep {
+        lr: 0.5,
+        momentum: 0.0,
+        dampening: 0.0,
+        weight_decay: 0.0,
+        nesterov: false,
+        first: true,
+        grad_scale: 1.0,
+    };
+    let (graph, y) = Graph::capture(&gpu, || {
+        let update = SgdUpdate { param: &mut w, grad: &grad, momentum: None };
+        gpu.backend().sgd_step(&step, None, &mut [update])?;
+        x.conv(&w, None, &conv)
+    })
+    .unwrap();
+    for _ in 0..2 {
+        assert!(agrees(&w));
+        let before = bits(&w);
+        graph.replay().unwrap();
+        assert_ne!(bits(&w), before);
+        assert!(agrees(&w), "after a replay");
+        assert_eq!(bits(&y), bits(&x.conv(&w, None, &conv).unwrap()), "in the replay");
+    }
+    graph.write(&w, &tensor(4, &[8, 8, 3, 3], &gpu)).unwrap();
+    assert!(agrees(&w), "after it was written");
 }

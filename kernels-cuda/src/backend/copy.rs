@@ -4,7 +4,7 @@ use tensor::{DType, Kind, Layout, Number, Result, Shape, Tensor, match_dtype};
 
 use super::lines::grid;
 use super::names::{number, short, size};
-use super::storage::{New, memory, operand, operand_as};
+use super::storage::{New, changes, memory, operand, operand_as};
 use super::walk::{Operand, crossing, pieces};
 use crate::gpu::Gpu;
 use crate::launch;
@@ -139,6 +139,7 @@ pub(super) fn write(gpu: &'static Gpu, mut out: Tensor, at: &Layout, x: &Tensor)
     if !whole || out.storage_mut().is_none() {
         out = copy(gpu, &out, out.dtype())?;
     }
+    changes(&out);
     relocate(gpu, operand_as(&out, *at), operand(x), x.dtype())?;
     Ok(out)
 }

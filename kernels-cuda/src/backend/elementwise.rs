@@ -7,7 +7,7 @@ use tensor::{DType, Error, Layout, Number, Result, Tensor};
 
 use super::copy::{copy_as, full};
 use super::names::{number, short, size};
-use super::storage::{New, operand};
+use super::storage::{New, changes, operand};
 use super::walk::{Operand, crossing, pieces};
 use crate::gpu::Gpu;
 use crate::launch;
@@ -117,6 +117,7 @@ pub(super) fn binary_into(gpu: &'static Gpu, op: BinaryOp, mut a: Tensor, b: &Te
     if !a.layout().is_dense() || a.storage_mut().is_none() {
         return binary(gpu, op, &a, b);
     }
+    changes(&a);
     let kernel = format!("binary_{}_{}", op.name(), short(dtype));
     let b = &in_order(gpu, &operand(&a), b)?;
     for piece in pieces([operand(&a), operand(&a), operand(b)]) {

@@ -3,6 +3,7 @@
 mod channels;
 pub(crate) mod conv;
 mod copy;
+mod derived;
 mod elementwise;
 pub(crate) mod gemm;
 mod index;
@@ -40,6 +41,7 @@ pub(crate) fn device(index: usize) -> Result<Device> {
 pub(crate) fn overwrite(gpu: &'static Gpu, x: &Tensor, value: &Tensor) -> Result<()> {
     // What is read must not lie in what is written.
     let value = value.copy()?;
+    storage::changes(x);
     copy::relocate(gpu, storage::operand(x), storage::operand(&value), x.dtype())
 }
 

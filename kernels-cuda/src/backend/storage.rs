@@ -5,25 +5,29 @@ use std::fmt;
 use tensor::storage::Storage;
 use tensor::{DType, Device, Layout, Result, Shape, Tensor};
 
+use super::derived::{Derived, Purpose};
 use super::walk::Operand;
 use crate::gpu::{Block, Gpu};
 use crate::launch::Pointer;
 
-pub(crate) struct CudaStorage(Block);
+pub(crate) struct CudaStorage {
+    block: Block,
+    derived: Derived,
+}
 
 impl Storage for CudaStorage {
     fn device(&self) -> &Device {
-        self.0.gpu().device.get().expect("a GPU has its device before it has tensors")
+        self.block.gpu().device.get().expect("a GPU has its device before it has tensors")
     }
 
     fn bytes(&self) -> usize {
-        self.0.bytes()
+        self.block.bytes()
     }
 }
 
 impl fmt::Debug for CudaStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes of {} at {:#x}", self.0.bytes(), self.0.gpu().name, self.0.address())
+        write!(f, "{} bytes of {} at {:#x}", self.block.bytes(), self.block.gpu().name, self.block.address())
     }
 }
 
@@ -60,7 +64,8 @@ impl New {
 
     /// The tensor that fills it.
     pub(crate) fn tensor(self) -> Result<Tensor> {
-        Tensor::from_storage(CudaStorage(self.block), self.dtype, self.layout)
+        let storage = CudaStorage { block: self.block, derived: Derived::default() };
+        Tensor::from_storage(storage, self.dtype, self.layout)
     }
 }
 
@@ -72,12 +77,33 @@ pub(crate) fn lent(
     dtype: DType,
     layout: Layout,
 ) -> Result<Tensor> {
-    Tensor::from_storage(CudaStorage(Block::lent(gpu, address, bytes)), dtype, layout)
+    let storage = CudaStorage { block: Block::lent(gpu, address, bytes), derived: Derived::never() };
+    Tensor::from_storage(storage, dtype, layout)
+}
+
+fn storage(x: &Tensor) -> &CudaStorage {
+    x.storage().downcast()
+}
+
+/// The memory of a tensor changes in place: what was derived from it ends.
+pub(crate) fn changes(x: &Tensor) {
+    storage(x).derived.clear();
+}
+
+/// From now on others may write to the memory of a tensor.
+pub(crate) fn is_exposed(x: &Tensor) {
+    storage(x).derived.end();
+}
+
+/// A copy of a tensor in new memory, filled up to so many channels: that of the last call, if the memory has not changed since then.
+pub(crate) fn derived(x: &Tensor, channels: usize, make: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+    let CudaStorage { block, derived } = storage(x);
+    derived.copy(block.gpu(), Purpose { view: *x.layout(), dtype: x.dtype(), channels }, make)
 }
 
 /// The memory behind a tensor, and where its first element lies in it, in bytes.
 pub(crate) fn memory(x: &Tensor) -> (&Block, usize) {
-    (&x.storage().downcast::<CudaStorage>().0, x.layout().offset() * x.dtype().size())
+    (&storage(x).block, x.layout().offset() * x.dtype().size())
 }
 
 /// Where the first element of a tensor lies.

@@ -171,6 +171,7 @@ pub fn stream(device: &Device) -> Result<&'static Stream> {
 /// If it is on no GPU.
 pub fn address(x: &Tensor) -> Result<u64> {
     gpu_of(x.device())?;
+    storage::is_exposed(x);
     Ok(if x.numel() == 0 { 0 } else { storage::at(x).0 })
 }
 

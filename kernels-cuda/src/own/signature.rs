@@ -91,7 +91,9 @@ impl<T: Element> Takes for Out<T> {
                 format!("argument {} is written, and other tensors see its memory", to.values.len());
             return Err(Error::argument("launch", message).hint("write to a new tensor, or to x.copy()"));
         }
-        to.tensor::<T>(given)
+        to.tensor::<T>(given)?;
+        storage::changes(given);
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use crate::backend::copy::copy_as;
 use crate::backend::gemm::countable;
 use crate::backend::gemm::product::runs_fit;
 use crate::backend::names::size;
-use crate::backend::storage::{New, at};
+use crate::backend::storage::{New, at, derived};
 use crate::backend::walk::{Dims, crossing};
 use crate::gpu::Gpu;
 use crate::launch;
@@ -32,6 +32,14 @@ pub(super) fn to_channels_last(gpu: &'static Gpu, x: &Tensor, channels: usize) -
         return copy_as(gpu, x, x.dtype(), layout);
     }
     fill_up(gpu, x, layout, x.dtype())
+}
+
+/// As [`to_channels_last`], of a weight, which is mostly that of the last call: the copy is kept until the weight changes.
+pub(super) fn weight_to_channels_last(gpu: &'static Gpu, weight: &Tensor, channels: usize) -> Result<Tensor> {
+    if weight.dims()[1] == channels && is_channels_last(weight) {
+        return Ok(weight.clone());
+    }
+    derived(weight, channels, || to_channels_last(gpu, weight, channels))
 }
 
 fn fill_up(gpu: &'static Gpu, x: &Tensor, layout: Layout, dtype: DType) -> Result<Tensor> {

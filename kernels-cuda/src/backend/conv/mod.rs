@@ -25,7 +25,7 @@ use tensor::op::UnaryOp;
 use tensor::{Conv, Result, Shape, Tensor};
 
 use self::geometry::{Image, Phase, Spec, each, each_of, with};
-use self::last::to_channels_last;
+use self::last::{to_channels_last, weight_to_channels_last};
 use self::order::{Channels, Order, order};
 use self::product::{Form, Parts, product};
 use super::gemm::epilogue::{Epilogue, Fused};
@@ -41,19 +41,20 @@ fn channels(weight: Shape, conv: &Conv) -> Channels {
     Channels { inputs: dims[1], outputs: dims[0] / conv.groups.max(1), groups: conv.groups }
 }
 
-/// Operands as an order wants them, each with its number of groups.
-fn in_order<const N: usize>(
-    gpu: &'static Gpu,
-    order: Order,
-    operands: [(&Tensor, usize); N],
-) -> Result<[Tensor; N]> {
-    let mut out = operands.map(|(x, _)| x.clone());
-    if let Order::Last { channels } = order {
-        for (x, (_, groups)) in out.iter_mut().zip(operands) {
-            *x = to_channels_last(gpu, x, channels * groups)?;
-        }
+/// Images of so many groups as an order wants them.
+fn in_order(gpu: &'static Gpu, order: Order, x: &Tensor, groups: usize) -> Result<Tensor> {
+    match order {
+        Order::Planes => Ok(x.clone()),
+        Order::Last { channels } => to_channels_last(gpu, x, channels * groups),
     }
-    Ok(out)
+}
+
+/// A weight as an order wants it.
+fn weight_in_order(gpu: &'static Gpu, order: Order, weight: &Tensor) -> Result<Tensor> {
+    match order {
+        Order::Planes => Ok(weight.clone()),
+        Order::Last { channels } => weight_to_channels_last(gpu, weight, channels),
+    }
 }
 
 /// The gradient of a result as an order wants it: its channels are filled up with zeros to whole vectors.
@@ -82,7 +83,7 @@ pub(super) fn conv(
         return depthwise::forward(gpu, x, weight, bias, shape, conv, residual, activation);
     }
     let order = order(x.dtype(), channels(weight.shape(), conv));
-    let [x, weight] = in_order(gpu, order, [(x, conv.groups), (weight, 1)])?;
+    let (x, weight) = (in_order(gpu, order, x, conv.groups)?, weight_in_order(gpu, order, weight)?);
     let result = New::of(gpu, order.layout(shape), x.dtype())?;
     let fused = Fused::new(gpu, order.layout(shape), residual, activation)?;
     let (x, w) = (Image::of(&x), Image::of(&weight));
@@ -139,7 +140,7 @@ pub(super) fn conv_grad_input(
         _ => Order::Planes,
     };
     let grad = gradient_in_order(gpu, order, grad)?;
-    let [weight] = in_order(gpu, order, [(weight, 1)])?;
+    let weight = weight_in_order(gpu, order, weight)?;
     let result = New::of(gpu, order.layout(input), dtype)?;
     let (g, w) = (Image::of(&grad), Image::of(&weight));
     let dx = Image::new(&result.operand().layout, result.at(), dtype);
@@ -203,7 +204,7 @@ pub(super) fn conv_grad_weight(
     }
     let (dtype, given) = (x.dtype(), weight.dims()[1]);
     let order = order(dtype, channels(weight, conv));
-    let [x] = in_order(gpu, order, [(x, conv.groups)])?;
+    let x = in_order(gpu, order, x, conv.groups)?;
     let grad = gradient_in_order(gpu, order, grad)?;
     // Row-major, as parameters mostly are; with the channels that were added to the input.
     let filled = if given == 0 { weight } else { weight.with_dim(1, x.dims()[1] / conv.groups) };

@@ -9,7 +9,7 @@ use self::table::Row;
 pub(crate) use self::table::Table;
 use super::copy::copy;
 use super::names::short;
-use super::storage::{New, at};
+use super::storage::{New, at, changes};
 use crate::capture::Number;
 use crate::gpu::Gpu;
 use crate::launch::{self, Pointer};
@@ -18,6 +18,7 @@ use crate::launch::{self, Pointer};
 /// was there at the capture.
 fn own(gpu: &'static Gpu, x: &mut Tensor) -> Result<Option<Tensor>> {
     if x.layout().is_contiguous() && x.storage_mut().is_some() {
+        changes(x);
         return Ok(None);
     }
     gpu.not_captured("a step of an optimizer for a parameter or state that another tensor shares")?;

@@ -1,6 +1,7 @@
 //! Recurrent layers whose whole sequence is one launch: blocks that are resident together keep the recurrent weights in shared memory.
 //!
-//! How work is cut, and so how sums are rounded, follows from the shapes; only how many rows of the batch a block takes depends on the GPU.
+//! How work is cut, and so how sums are rounded, follows from the shapes; whether a layer fits, and how many rows of the batch a block
+//! takes, depend on the GPU.
 
 use tensor::{DType, Layout, Number, Result, RnnKind, RnnSizes, Tensor};
 

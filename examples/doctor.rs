@@ -72,6 +72,11 @@ fn driver(fixes: &mut Vec<String>) {
     }
 }
 
+/// The folder that kernels are taken from in the place of those that were built in.
+fn folder() -> Option<String> {
+    std::env::var("GRADUS_CUDA_KERNELS").ok().filter(|folder| !folder.is_empty())
+}
+
 /// What compiles kernels, and what was compiled.
 fn toolkit(fixes: &mut Vec<String>) {
     let nvcc = cuda::toolkit();
@@ -79,8 +84,7 @@ fn toolkit(fixes: &mut Vec<String>) {
         "toolkit",
         nvcc.as_deref().unwrap_or("none: there is no nvcc in NVCC, CUDA_PATH, /usr/local/cuda or PATH"),
     );
-    let folder = std::env::var("GRADUS_CUDA_KERNELS").ok().filter(|folder| !folder.is_empty());
-    match (folder, cuda::built_with()) {
+    match (folder(), cuda::built_with()) {
         (Some(folder), _) => line("kernels", &format!("those in {folder}, which GRADUS_CUDA_KERNELS names")),
         (None, Some(built)) => line("kernels", &format!("built in by {built}, and PTX for later GPUs")),
         (None, None) => {
@@ -119,7 +123,9 @@ fn devices(fixes: &mut Vec<String>) {
     };
     for device in &devices {
         line("device", &device.to_string());
-        line("", &coverage(device));
+        if folder().is_none() {
+            line("", &coverage(device));
+        }
         match try_out(device.index) {
             Ok(said) => line("", &said),
             Err(error) => {

@@ -81,7 +81,9 @@ fn whole_sequences_in_one_launch_are_those_of_the_cpu() {
                 let case = Case { kind, dtype, extents: [5, 3, 4, 21], reverse: false, biased: true };
                 compare(case, gpu).unwrap();
                 // It is that launch that did it.
-                assert!(emulator::failing("cuLaunchCooperativeKernel", 999, || run(case, gpu)).is_err());
+                if emulator::installed() {
+                    assert!(emulator::failing("cuLaunchCooperativeKernel", 999, || run(case, gpu)).is_err());
+                }
             }
             let case = Case { kind, dtype: DType::F32, extents: [4, 19, 3, 9], reverse: true, biased: false };
             compare(case, gpu).unwrap();

@@ -41,17 +41,19 @@ def cases(device, tiny):
         make = lambda m=m2, k=k2, o=o2: [rnd(m, k, dtype=BF16), rnd(o, k, dtype=BF16), rnd(o, dtype=BF16)]
         add("gemm", f"linear {m}x{k}->{o} bf16", "linear", make, F.linear, flops=2 * m2 * k2 * o2)
 
-    # --- convolutions; PyTorch's are given channels_last, its faster layout, and its conversions are not timed ---
+    # --- convolutions, with channels last ---
     last = torch.channels_last
     shapes = [(32, 64, 56, 64, 3, 1, 1), (32, 128, 28, 128, 3, 1, 1), (32, 256, 14, 256, 3, 1, 1), (32, 512, 7, 512, 3, 1, 1),
               (32, 64, 56, 256, 1, 1, 1), (32, 256, 56, 128, 1, 2, 1), (32, 3, 224, 64, 7, 2, 1), (32, 128, 56, 128, 3, 1, 128),
               (32, 256, 28, 256, 3, 1, 32)]
     for dtype in [BF16, F32]:
         for b, c, s, k, r, stride, groups in shapes:
-            b, s = (2, max(s // 8, r + 1)) if tiny else (b, s)
+            what = f"{r}x{r}/{stride} {c}->{k} {s}x{s} x{b}" + (f" groups {groups}" if groups > 1 else "") + f" {short(dtype)}"
+            if tiny:
+                groups = 8 if groups == c else min(groups, 2)
+                b, s, c, k = 2, max(s // 8, r + 1), 8 if groups == 8 else min(c, 16), 8 if groups == 8 else 16
             pad, q = r // 2, (s + 2 * (r // 2) - r) // stride + 1
             flops = 2 * b * k * q * q * (c // groups) * r * r
-            what = f"{r}x{r}/{stride} {c}->{k} {s}x{s} x{b}" + (f" groups {groups}" if groups > 1 else "") + f" {short(dtype)}"
             x = lambda b=b, c=c, s=s, dtype=dtype: rnd(b, c, s, s, dtype=dtype)
             w = lambda k=k, c=c, g=groups, r=r, dtype=dtype: rnd(k, c // g, r, r, dtype=dtype, scale=(c // g * r * r) ** -0.5)
             y = lambda b=b, k=k, q=q, dtype=dtype: rnd(b, k, q, q, dtype=dtype)

@@ -7,6 +7,7 @@ The results are compared first. Times are medians of rounds that take turns; inp
 import argparse
 import json
 import statistics
+import sys
 import time
 
 import torch
@@ -37,8 +38,13 @@ torch.backends.cudnn.benchmark = True
 began = time.monotonic()
 
 
+wrong = []
+
+
 def line(**facts):
     print(json.dumps(facts), flush=True)
+    if facts["kind"] == "failed" or not facts.get("right", True):
+        wrong.append(f"{facts['family']}: {facts['name']}")
 
 
 def span(run, stream, times):
@@ -83,12 +89,13 @@ def difference(case, handle, theirs):
     """The largest difference of all results, relative to four times the root of the mean square of PyTorch's: a large element."""
     worst = 0.0
     for i in range(case.results):
-        want = (theirs[i] if isinstance(theirs, tuple) else theirs).detach().float().cpu().flatten()
+        want = (theirs[i] if isinstance(theirs, tuple) else theirs).detach().float().flatten()
         got = ours.result(handle, i)
         if got.numel() != want.numel():
             raise RuntimeError(f"result {i} has {got.numel()} elements, PyTorch's {want.numel()}")
         scale = 4 * want.square().mean().sqrt().item() or 1.0
-        worst = max(worst, (got - want).abs().max().item() / scale)
+        off = (got - want).abs().max().item() / scale
+        worst = max(worst, off if off < 1e30 else 1e30)  # JSON has neither NaN nor infinity
     return worst
 
 
@@ -97,21 +104,19 @@ def compare(case):
     size = sum(x.numel() * x.element_size() for x in first)
     count = max(2, min(16, BYTES // max(size, 1))) if on_gpu else 2
     sets = [first] + [case.inputs() for _ in range(count - 1)]
-    # PyTorch's convolutions are fastest so; ours take the layout that tensors have by default.
-    last = torch.channels_last
-    if case.family == "conv":
-        theirs = [[x.contiguous(memory_format=last) for x in inputs] for inputs in sets]
-    else:
-        theirs = sets
+    if case.family == "conv":  # both are fastest so, and give images like that from layer to layer
+        sets = [[x.contiguous(memory_format=torch.channels_last) for x in inputs] for inputs in sets]
     handle, handles = ours.case(case.op, sets, case.numbers)
+    if on_gpu:
+        torch.cuda.synchronize()  # our queue does not wait for PyTorch's, which makes the inputs
     try:
         ours.run(handle, 1)
-        worst = difference(case, handle, case.theirs(*theirs[0])) if case.results else 0.0
+        worst = difference(case, handle, case.theirs(*sets[0])) if case.results else 0.0
         turn = [0]
 
         def run_theirs(times):
             for _ in range(times):
-                case.theirs(*theirs[turn[0] % count])
+                case.theirs(*sets[turn[0] % count])
                 turn[0] += 1
 
         mine, other = alternate(lambda times: ours.run(handle, times), run_theirs, count)
@@ -164,14 +169,16 @@ def training():
             loss = ours.result(handle).item()
             ours.synchronize()
             ours.free([handle])
-            line(kind="training", family="training", name=what, us=1e6 * mine, torch_us=1e6 * other, ratio=other / mine, loss=loss,
-                 right=loss == loss and loss < 20)
+            line(kind="training", family="training", name=what, us=1e6 * mine, torch_us=1e6 * other, ratio=other / mine,
+                 loss=loss if loss == loss else None, right=loss < 20)
         except Exception as error:
             line(kind="failed", family="training", name=what, error=str(error)[:500])
         if on_gpu:
             torch.cuda.empty_cache()
 
 
-line(kind="machine", torch=torch.__version__, device=torch.cuda.get_device_name() if on_gpu else "cpu",
+line(kind="machine", torch=torch.__version__, device=torch.cuda.get_device_name() if on_gpu else "the CPU",
      cudnn=torch.backends.cudnn.version() if on_gpu else None)
 training() if args.models else ops()
+if wrong:
+    sys.exit(f"error: {len(wrong)} wrong or failed: {', '.join(wrong)}")

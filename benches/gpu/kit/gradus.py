@@ -10,7 +10,7 @@ DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int
 class Gradus:
     def __init__(self, library, device):
         self.lib = ctypes.CDLL(os.path.abspath(library))
-        for name in ["open", "lent", "upload", "download", "count", "free", "case", "model", "run", "result", "synchronize"]:
+        for name in ["open", "lent", "upload", "download", "copy", "count", "free", "case", "model", "run", "result", "synchronize"]:
             getattr(self.lib, "gradus_" + name).restype = ctypes.c_int64
         self.lib.gradus_error.restype = ctypes.c_char_p
         self.lib.gradus_stream.restype = ctypes.c_void_p
@@ -56,11 +56,16 @@ class Gradus:
         self.good(self.lib.gradus_run(ctypes.c_int64(case), ctypes.c_int(times)))
 
     def result(self, case, index=0):
-        """What a case has computed last, as a float32 tensor of one dim on the CPU."""
+        """What a case has computed last, as a float32 tensor of one dim: on the GPU, or on the CPU if that is emulated."""
         tensor = self.good(self.lib.gradus_result(ctypes.c_int64(case), ctypes.c_int(index)))
         try:
             count = self.good(self.lib.gradus_count(ctypes.c_int64(tensor))) - 1
-            values = torch.empty(count, dtype=torch.float32)
+            values = torch.empty(count, dtype=torch.float32, device=self.device if self.on_gpu else "cpu")
+            if self.on_gpu:
+                torch.cuda.synchronize()  # the memory may be in use until then
+                self.good(self.lib.gradus_copy(ctypes.c_int64(tensor), ctypes.c_uint64(values.data_ptr()), ctypes.c_int64(count)))
+                self.synchronize()
+                return values
             self.good(self.lib.gradus_download(ctypes.c_int64(tensor), ctypes.c_void_p(values.data_ptr()), ctypes.c_int64(count)))
             return values
         finally:

@@ -11,17 +11,20 @@ import sys
 folder = sys.argv[1]
 lines = []
 for path in sorted(glob.glob(os.path.join(folder, "*.jsonl"))):
-    for text in open(path):
+    for text in open(path, errors="replace"):
         try:
             lines.append(json.loads(text))
         except ValueError:
             pass  # cut short by a time limit
 kind = lambda *names: [line for line in lines if line.get("kind") in names]
+number = lambda line, key, digits: f"{line[key]:.{digits}f}" if line.get(key) else ""
 
-machine = next(iter(kind("machine")), {})
-print(f"# {machine.get('device', 'No PyTorch here')}\n")
+gpu, machine = next(iter(kind("gpu")), {}), next(iter(kind("machine")), {})
+print(f"# {gpu.get('name', 'No GPU')}\n")
 if machine:
-    print(f"Beside PyTorch {machine['torch']}, cuDNN {machine['cudnn']}. The ratio is PyTorch's time divided by ours: above 1 we are faster.\n")
+    cudnn = f", cuDNN {machine['cudnn']}" if machine["cudnn"] else ""
+    print(f"Beside PyTorch {machine['torch']}{cudnn} on {machine['device']}. The ratio is PyTorch's time divided by ours: above 1 we are "
+          "faster.\n")
 print("| stage | outcome | seconds |\n|---|---|---|")
 for line in kind("stage"):
     print(f"| {line['stage']} | {line['outcome']} | {line['seconds']} |")
@@ -39,9 +42,16 @@ if families:
     print("\n| case | ratio | ours, us | PyTorch, us | TFLOP/s | GB/s | difference |\n|---|---|---|---|---|---|---|")
     for family, found in families.items():
         for line in found:
-            number = lambda key, digits: f"{line[key]:.{digits}f}" if line.get(key) else ""
             off = f"{line['difference']:.1e}" if "difference" in line else ""
-            print(f"| {family}: {line['name']} | {line['ratio']:.2f} | {line['us']:.1f} | {line['torch_us']:.1f} | {number('tflop_s', 1)} "
-                  f"| {number('gb_s', 0)} | {off}{'' if line['right'] else ' **wrong**'} |")
-for line in kind("failed", "left out"):
-    print(f"\n{line['kind']}: {line['family']}: {line['name']}{': ' + line['error'] if 'error' in line else ''}")
+            print(f"| {family}: {line['name']} | {line['ratio']:.2f} | {line['us']:.1f} | {line['torch_us']:.1f} | {number(line, 'tflop_s', 1)} "
+                  f"| {number(line, 'gb_s', 0)} | {off}{'' if line['right'] else ' **wrong**'} |")
+alone = kind("alone")
+if alone:
+    print("\nWithout another library beside it:\n\n| op | us | TFLOP/s | GB/s |\n|---|---|---|---|")
+    for line in alone:
+        print(f"| {line['name']} | {line['us']:.1f} | {number(line, 'tflop_s', 1)} | {number(line, 'gb_s', 0)} |")
+missing = kind("failed", "left out")
+if missing:
+    print()
+    for line in missing:
+        print(f"- {line['kind']}: {line['family']}: {line['name']}{': ' + line['error'] if 'error' in line else ''}")

@@ -220,6 +220,27 @@ pub unsafe extern "C" fn gradus_download(tensor: i64, host: *mut f32, count: i64
     })
 }
 
+/// Puts a copy of the elements of a tensor, in row-major order as `f32`, into the queue: to memory of the GPU at `address`, with room for
+/// `count`. Answers 1.
+///
+/// # Safety
+/// The memory is there, as [`own::lent`] wants it, until the copy is done.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gradus_copy(tensor: i64, address: u64, count: i64) -> i64 {
+    answer(|state| {
+        let values = state.tensor(tensor)?.to_dtype(DType::F32)?;
+        if values.numel() as i64 != count {
+            let message = format!("the tensor has {} elements", values.numel());
+            return Err(Error::argument("gradus_copy", message));
+        }
+        let all = Layout::contiguous(values.shape());
+        // SAFETY: the caller's promise.
+        let there = unsafe { own::lent(values.device(), address, DType::F32, all)? };
+        // In place, as nobody shares it.
+        values.device().backend().write(there, &all, &values).map(|_| 1)
+    })
+}
+
 /// How many elements a tensor has, and 1.
 #[unsafe(no_mangle)]
 pub extern "C" fn gradus_count(tensor: i64) -> i64 {

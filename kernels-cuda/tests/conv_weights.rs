@@ -12,7 +12,8 @@ use tensor::{Conv, DType, Device, Result, Tensor};
 
 /// Small integers, so that sums are exact.
 fn integers(dims: &[usize], device: &Device) -> Result<Tensor> {
-    let values: Vec<f32> = (0..dims.iter().product()).map(|i: usize| ((i * 7 + i / 5) % 5) as f32 - 2.0).collect();
+    let values: Vec<f32> =
+        (0..dims.iter().product()).map(|i: usize| ((i * 7 + i / 5) % 5) as f32 - 2.0).collect();
     Tensor::from_vec(values, dims, device)
 }
 

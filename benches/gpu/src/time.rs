@@ -42,7 +42,8 @@ mod timing {
         for dtype in [DType::F32, DType::BF16] {
             let op = |name, inputs, numbers, bytes, flops| Op { name, inputs, dtype, numbers, bytes, flops };
             let (rows, size) = (n(8192, 64), dtype.size() as f64);
-            let square = |operands: usize| (0..operands).map(|_| Random(vec![rows, rows])).collect::<Vec<_>>();
+            let square =
+                |operands: usize| (0..operands).map(|_| Random(vec![rows, rows])).collect::<Vec<_>>();
             let all = (rows * rows) as f64 * size;
             for (name, operands) in
                 [("copy", 1), ("transpose", 1), ("exp", 1), ("add", 2), ("softmax", 1), ("cumsum", 1)]
@@ -72,14 +73,16 @@ mod timing {
             table.push(op("max_pool2d", vec![Random(image.clone())], vec![2.0, 2.0, 0.0], 0.0, 0.0));
             table.push(op("avg_pool2d", vec![Random(image)], vec![2.0, 2.0, 0.0], 0.0, 0.0));
             let (t, b, h) = (n(128, 5), n(32, 3), n(512, 16));
-            let lstm: [&[usize]; 7] = [&[t, b, h], &[b, h], &[b, h], &[4 * h, h], &[4 * h, h], &[4 * h], &[4 * h]];
+            let lstm: [&[usize]; 7] =
+                [&[t, b, h], &[b, h], &[b, h], &[4 * h, h], &[4 * h, h], &[4 * h], &[4 * h]];
             let work = (16 * t * b * h * h) as f64;
             for (name, times) in [("lstm", 1.0), ("lstm_both", 3.0)] {
                 let inputs = lstm.iter().map(|dims| Random(dims.to_vec())).collect();
                 table.push(op(name, inputs, vec![], 0.0, times * work));
             }
         }
-        let op = |name, inputs, numbers, bytes| Op { name, inputs, dtype: DType::F32, numbers, bytes, flops: 0.0 };
+        let op =
+            |name, inputs, numbers, bytes| Op { name, inputs, dtype: DType::F32, numbers, bytes, flops: 0.0 };
         let (rows, places) = (n(4096, 8), n(8192, 70));
         let square = || Random(vec![rows, places]);
         let index = || Below(places as i64, vec![rows, places]);
@@ -113,7 +116,8 @@ mod timing {
         for _ in 1..sets {
             runs.push(ops::prepare(op.name, make(op, device)?, &op.numbers)?);
         }
-        let (mut least, rounds, launches) = (f64::INFINITY, if tiny { 1 } else { 7 }, if tiny { 1 } else { sets.max(8) });
+        let (mut least, rounds, launches) =
+            (f64::INFINITY, if tiny { 1 } else { 7 }, if tiny { 1 } else { sets.max(8) });
         for round in 0..=rounds {
             device.synchronize()?;
             let start = Instant::now();

@@ -51,7 +51,12 @@ impl Derived {
     }
 
     /// The copy for a purpose, made and kept in the place of another if it is not there. `make` gives new memory.
-    pub(super) fn copy(&self, gpu: &Gpu, of: Purpose, make: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+    pub(super) fn copy(
+        &self,
+        gpu: &Gpu,
+        of: Purpose,
+        make: impl FnOnce() -> Result<Tensor>,
+    ) -> Result<Tensor> {
         if gpu.captures.here() {
             return make();
         }
@@ -60,7 +65,9 @@ impl Derived {
         let mut slot = self.slot();
         match &*slot {
             Slot::Never => return make(),
-            Slot::Copy { of: kept, replays, value } if *kept == of && *replays == now => return Ok(value.clone()),
+            Slot::Copy { of: kept, replays, value } if *kept == of && *replays == now => {
+                return Ok(value.clone());
+            }
             _ => {}
         }
         let value = make()?;

@@ -284,7 +284,12 @@ pub fn check_pool(device: &Device) {
         let x = upload(device, DType::F32, &[1, 1, 4, 4], &x)?;
         for (size, places) in [(4, vec![15.]), (2, vec![5., 3., 12., 15.])] {
             let label = || format!("index of several NaN in windows of {size}");
-            report.close(label, &device.backend().max_pool(&x, &Pool::new(size))?.1, &places, Tolerance::EXACT)?;
+            report.close(
+                label,
+                &device.backend().max_pool(&x, &Pool::new(size))?.1,
+                &places,
+                Tolerance::EXACT,
+            )?;
             let output = crate::Shape::from([1, 1, 4 / size, 4 / size]);
             let adaptive = device.backend().adaptive_max_pool(&x, output)?.1;
             report.close(|| format!("adaptive, {}", label()), &adaptive, &places, Tolerance::EXACT)?;

@@ -67,7 +67,7 @@ fn compare(gpu: &Device, dtype: DType, xs: &[usize], ws: &[usize], conv: &Conv) 
 }
 
 /// Every form of window over one to three dims, in channels that do and do not fill vectors and tiles.
-const CASES: [(&[usize], &[usize], Conv); 12] = {
+const CASES: [(&[usize], &[usize], Conv); 15] = {
     const fn of(stride: [usize; 3], padding: [usize; 3], dilation: [usize; 3], groups: usize) -> Conv {
         Conv { stride, padding, dilation, groups }
     }
@@ -85,11 +85,15 @@ const CASES: [(&[usize], &[usize], Conv); 12] = {
         (&[2, 16, 21], &[24, 16, 5], of([3, 1, 1], [2, 0, 0], [2, 1, 1], 1)),
         (&[1, 8, 5, 4, 6], &[8, 8, 2, 3, 2], of([2, 1, 2], [1, 1, 0], [1, 1, 2], 1)),
         (&[0, 8, 5, 5], &[8, 8, 3, 3], of(ONE, [1, 1, 0], ONE, 1)),
+        // Images of one place, whose strides mean nothing.
+        (&[2, 8, 1, 1], &[8, 8, 3, 3], of(ONE, [1, 1, 0], ONE, 1)),
+        (&[2, 8, 2, 1], &[16, 8, 3, 3], of([2, 2, 1], [1, 1, 0], ONE, 1)),
+        (&[1, 8, 1, 1], &[8, 8, 3, 3], of(ONE, [2, 2, 0], ONE, 1)),
     ]
 };
 
 /// One channel for each group: taps that a thread has in registers and others, with and without strides, in one to three dims.
-const DEPTHWISE: [(&[usize], &[usize], Conv); 9] = {
+const DEPTHWISE: [(&[usize], &[usize], Conv); 10] = {
     const fn of(stride: [usize; 3], padding: [usize; 3], dilation: [usize; 3], groups: usize) -> Conv {
         Conv { stride, padding, dilation, groups }
     }
@@ -104,6 +108,7 @@ const DEPTHWISE: [(&[usize], &[usize], Conv); 9] = {
         (&[2, 8, 13], &[8, 1, 3], of(ONE, [1, 0, 0], ONE, 8)),
         (&[1, 8, 4, 5, 6], &[8, 1, 2, 3, 3], of([1, 2, 2], [1, 1, 0], ONE, 8)),
         (&[3, 264, 5, 5], &[264, 1, 3, 3], of(ONE, [1, 1, 0], ONE, 264)),
+        (&[2, 8, 1, 1], &[8, 1, 3, 3], of(ONE, [1, 1, 0], ONE, 8)),
     ]
 };
 

@@ -24,7 +24,10 @@ impl Image {
     pub(super) fn new(layout: &Layout, at: Pointer, dtype: DType) -> Image {
         let dim = |d: usize| (layout.dims()[d], layout.strides()[d]);
         let rank = layout.rank();
-        let spatial = std::array::from_fn(|s| if s + 2 < rank { dim(rank - 1 - s) } else { (1, 0) });
+        // The stride of a dim of one place means nothing, and may be one that no vector has: no place but the first is ever read.
+        let of_several = |(n, stride)| (n, if n == 1 { 0 } else { stride });
+        let spatial =
+            std::array::from_fn(|s| if s + 2 < rank { of_several(dim(rank - 1 - s)) } else { (1, 0) });
         Image { outer: dim(0), channels: dim(1), spatial, at, size: dtype.size() }
     }
 

@@ -12,7 +12,9 @@ use super::planes::Images;
 use super::spread::spread;
 use super::weights::Weights;
 use crate::Result;
-use crate::cpu::gemm::{Beta, Bias, Epilogue, MatMut, Operand, Packed, Side, gemm_with};
+use crate::cpu::gemm::{
+    Beta, Bias, Cols, Epilogue, MatMut, MatRef, Operand, PackSource, Packed, Side, gemm_with,
+};
 use crate::cpu::isa::isa;
 use crate::cpu::memory::Memory;
 use crate::cpu::threads::SharedMut;
@@ -38,6 +40,18 @@ struct Prepared<'a> {
     taps: Vec<usize>,
     /// The offsets of the pixels of all images of a product.
     pixels: Vec<usize>,
+}
+
+impl Prepared<'_> {
+    /// Whether some of the pixels of all source channels are a matrix as they lie: each channel has one tap, and each pixel follows
+    /// the one before. Such a matrix is packed in longer runs than tables of offsets allow.
+    fn is_matrix(&self, pass: &Pass, pixels: &[usize]) -> bool {
+        let follow = |two: &[usize]| two[0] + 1 == two[1];
+        !self.taps.is_empty()
+            && self.taps.len() == pass.sources
+            && pixels.first() == Some(&0)
+            && pixels.windows(2).all(follow)
+    }
 }
 
 /// The weights of all groups, for each phase.
@@ -96,9 +110,17 @@ pub(super) fn run<T: ConvElement>(
                 };
                 let epilogue = Epilogue { bias, activation: finish.in_product() };
                 let pixels = &prepared.pixels[..images.len() * volume(prepared.phase.count)];
-                let columns = Gathered::new(data, pixels, &prepared.taps);
+                let (gathered, planes);
+                let columns: &dyn PackSource<T::Acc> = if prepared.is_matrix(pass, pixels) {
+                    let strides = [sources.channel as isize, 1];
+                    planes = Cols(MatRef::new(data, prepared.taps[0], [pass.sources, pixels.len()], strides));
+                    &planes
+                } else {
+                    gathered = Gathered::new(data, pixels, &prepared.taps);
+                    &gathered
+                };
                 let product = |c: MatMut<T>| {
-                    let (a, b) = (Operand::Packed(&weights[group]), Operand::Source(&columns));
+                    let (a, b) = (Operand::Packed(&weights[group]), Operand::Source(columns));
                     gemm_with(a, b, c, Beta::Zero, epilogue);
                 };
                 let of_image = |n: usize| {

@@ -18,7 +18,7 @@ use crate::cpu::threads::SharedMut;
 /// Products of a part that are worth sums of its own.
 const PART: usize = 1 << 21;
 
-/// The most parts; each has sums of its own.
+/// The most parts of all groups together, or one for each group; each has sums of its own.
 const PARTS: usize = 16;
 
 /// The most values that the sums of all parts may have.
@@ -26,7 +26,7 @@ const SUMS: usize = 1 << 21;
 
 /// Into how many parts, each with sums of its own, the sum of a gradient with `size` weights in a group is cut.
 pub(super) fn parts(g: &Geometry, size: usize) -> usize {
-    (g.products() / g.groups / PART).min(SUMS / (size * g.groups)).clamp(1, PARTS)
+    (g.products() / g.groups / PART).min(SUMS / (size * g.groups)).clamp(1, PARTS.div_ceil(g.groups))
 }
 
 /// Whether this way is the faster one.

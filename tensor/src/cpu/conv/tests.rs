@@ -58,6 +58,11 @@ fn known() -> Vec<Case> {
         case(&[3, 33, 9, 7], &[35, 33, 3, 3], conv().padding(1)),
         case(&[2, 32, 13, 18], &[32, 32, 3, 3], conv()),
         case(&[5, 64, 6, 5], &[64, 32, 3, 3], conv().padding(1).groups(2)),
+        // The same with a depth: blocks of several planes and of one, a stride and a dilation along it, flat kernels.
+        case(&[2, 32, 5, 9, 7], &[34, 32, 3, 3, 3], conv().padding(1)),
+        case(&[1, 33, 9, 6, 62], &[32, 33, 2, 3, 3], conv().padding([0, 1, 0]).stride([2, 1, 1])),
+        case(&[2, 64, 6, 4, 5], &[64, 32, 3, 3, 3], conv().padding(1).groups(2).dilation([2, 1, 1])),
+        case(&[1, 32, 4, 7, 8], &[32, 32, 1, 3, 3], conv().padding([2, 1, 1])),
         // Direct: whole vectors, rows shorter than one, more channels than a tile has.
         case(&[3, 6, 14, 14], &[16, 6, 5, 5], conv()),
         case(&[2, 3, 30, 33], &[13, 3, 5, 5], conv().stride(2).padding(2)),
@@ -332,12 +337,13 @@ fn what_follows_a_convolution_is_what_it_would_be_by_itself() -> Result<()> {
 }
 
 /// Convolutions whose packed weights are kept: by Winograd's products, as products, backwards, in groups.
-fn keepers() -> [Case; 4] {
+fn keepers() -> [Case; 5] {
     [
         case(&[2, 33, 9, 7], &[35, 33, 3, 3], Conv::default().padding(1)),
         case(&[2, 40, 11, 12], &[20, 40, 3, 3], Conv::default().padding(1).stride(2)),
         case(&[1, 200, 6, 6], &[16, 200, 1, 1], Conv::default()),
         case(&[2, 64, 6, 5], &[64, 32, 3, 3], Conv::default().padding(1).groups(2)),
+        case(&[1, 32, 3, 4, 6], &[32, 32, 3, 3, 3], Conv::default().padding(1)),
     ]
 }
 
@@ -446,6 +452,8 @@ fn shapes_take_the_ways_that_are_meant_for_them() -> Result<()> {
         assert_eq!(depthwise, ["depthwise"; 3], "a channel per group");
         let deep = ways(&[8, 128, 28, 28], &[128, 128, 3, 3], same)?;
         assert_eq!(deep, ["winograd", "winograd", "product"], "many channels");
+        let volumes = ways(&[2, 32, 8, 28, 28], &[32, 32, 3, 3, 3], same)?;
+        assert_eq!(volumes[..2], ["winograd", "winograd"], "many channels, three dims");
         let strided = ways(&[8, 64, 56, 56], &[128, 64, 3, 3], same.stride(2))?;
         assert_eq!(strided, ["product", "product", "product"], "a stride");
         let strict = with_f32_mode(F32Mode::Strict, || ways(&[8, 128, 28, 28], &[128, 128, 3, 3], same))?;

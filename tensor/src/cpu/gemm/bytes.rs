@@ -6,6 +6,7 @@
 use super::amx;
 use super::driver::{self, Problem};
 use super::epilogue::{Beta, Epilogue};
+use super::few_bytes::{self, FEW};
 use super::kernel::Kernels;
 use super::matrix::{MatMut, MatRef, Target};
 use super::scalar::Scalar;
@@ -83,6 +84,13 @@ impl Byte for u8 {
 pub fn gemm_bytes<A: Byte, B: Byte>(a: MatRef<A>, b: MatRef<B>, mut c: MatMut<i32>) {
     assert_fit(&a, &b, &c);
     let target = c.target();
+    if a.rows().min(b.cols()) <= FEW {
+        return if a.rows() <= b.cols() {
+            few_bytes::run(isa::isa(), &a, &b.t(), target)
+        } else {
+            few_bytes::run(isa::isa(), &b.t(), &a, target.t())
+        };
+    }
     if let Some(unit) = amx::bytes::unit(isa::isa(), a.rows(), b.cols(), a.cols())
         && (target.row == 1 || target.col == 1)
     {

@@ -20,6 +20,7 @@ mod batch;
 mod bytes;
 mod driver;
 mod epilogue;
+mod few_bytes;
 mod kernel;
 mod matrix;
 #[cfg(test)]

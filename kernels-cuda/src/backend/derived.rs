@@ -22,14 +22,17 @@ pub(super) struct Derived(Mutex<Slot>);
 enum Slot {
     #[default]
     Empty,
-    Copy {
-        of: Purpose,
-        /// How many replays there had been when it was made.
-        replays: u64,
-        value: Tensor,
-    },
+    /// In a box, as most memories never have one.
+    Copy(Box<Made>),
     /// Others may write to the memory.
     Never,
+}
+
+struct Made {
+    of: Purpose,
+    /// How many replays there had been when it was made.
+    replays: u64,
+    value: Tensor,
 }
 
 /// A view of the memory, and the channels that its copy is filled up to.
@@ -65,20 +68,18 @@ impl Derived {
         let mut slot = self.slot();
         match &*slot {
             Slot::Never => return make(),
-            Slot::Copy { of: kept, replays, value } if *kept == of && *replays == now => {
-                return Ok(value.clone());
-            }
+            Slot::Copy(made) if made.of == of && made.replays == now => return Ok(made.value.clone()),
             _ => {}
         }
         let value = make()?;
-        *slot = Slot::Copy { of, replays: now, value: value.clone() };
+        *slot = Slot::Copy(Box::new(Made { of, replays: now, value: value.clone() }));
         Ok(value)
     }
 
     /// The memory changes.
     pub(super) fn clear(&self) {
         let mut slot = self.slot();
-        if matches!(*slot, Slot::Copy { .. }) {
+        if matches!(*slot, Slot::Copy(_)) {
             *slot = Slot::Empty;
         }
     }

@@ -127,6 +127,12 @@ launchers! {
     search(lines: Walk<1>, n: u32, stride: i64, log_size: u32, y: Pointer, x: Pointer);
     /// `scan_…_OP_T` of cuda/scan.cu.
     scan(lines: Walk<2>, n: u32, y_stride: i64, x_stride: i64, y: Pointer, x: Pointer);
+    /// `scan_ends_OP_T` of cuda/scan.cu.
+    scan_ends(lines: Walk<2>, n: u32, chunk: u32, x_stride: i64, ends: Pointer, x: Pointer);
+    /// `scan_pieces_OP_T` of cuda/scan.cu.
+    scan_pieces(
+        lines: Walk<2>, n: u32, chunk: u32, y_stride: i64, x_stride: i64, y: Pointer, x: Pointer, ends: Pointer,
+    );
     /// `softmax_T`.
     softmax(
         lines: Walk<2>, n: u32, y_stride: i64, x_stride: i64, log_size: u32, logarithm: u32, y: Pointer, x: Pointer,

@@ -4,6 +4,7 @@
 mod emulated_gpu;
 
 use emulated_gpu::on_emulated_gpu;
+use tensor::op::ArgOp;
 use tensor::{DType, Device, Pool, Result, Tensor};
 
 /// The bytes of a tensor.
@@ -79,4 +80,63 @@ fn check_places(gpu: &Device) {
 #[test]
 fn places_of_maxima() {
     on_emulated_gpu(check_places);
+}
+
+/// Running extremes and logarithms of sums along short, long and strided lines, with infinities and NaN.
+fn check_running(gpu: &Device) {
+    let run = || -> Result<()> {
+        let cpu = &Device::cpu();
+        for &dtype in DType::ALL {
+            for dims in [[3, 40], [2, 1100], [1, 9000]] {
+                let x = Tensor::randint(-3, 4, dims, cpu)?.to_dtype(dtype)?;
+                for x in [x.clone(), x.t()?] {
+                    for dim in [0, 1] {
+                        for op in ArgOp::ALL {
+                            let on_gpu = x.to_device(gpu)?.arg_scan("arg_scan", *op, dim)?;
+                            let expected = x.arg_scan("arg_scan", *op, dim)?;
+                            assert_eq!(
+                                bytes(&on_gpu)?,
+                                bytes(&expected)?,
+                                "{op:?} of {dtype}, {dims:?} along {dim}"
+                            );
+                        }
+                        if dtype.is_float() {
+                            let on_gpu =
+                                x.to_device(gpu)?.logcumsumexp(dim)?.to_device(cpu)?.to_dtype(DType::F64)?;
+                            let expected = x.to_dtype(DType::F64)?.logcumsumexp(dim)?;
+                            let eps = if dtype.size() == 2 { 0.01 } else { 1e-6 };
+                            assert!(
+                                on_gpu.all_close(&expected, eps, eps)?,
+                                "logcumsumexp of {dtype}, {dims:?} along {dim}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+        let (inf, nan) = (f32::INFINITY, f32::NAN);
+        for n in [1, 37] {
+            let repeated = |values: &[f32]| {
+                let values: Vec<f32> = values.iter().flat_map(|&v| vec![v; n]).collect();
+                Tensor::from_vec(values, [6 * n], gpu)
+            };
+            let last = |i: usize, j: usize| (n * i + j) as i64;
+            let x = repeated(&[1.0, 3.0, nan, 2.0, nan, 5.0])?;
+            let largest = x.cummax(0)?.1.to_vec::<i64>()?;
+            let found: Vec<i64> = (0..6).map(|i| largest[i * n + n - 1]).collect();
+            assert_eq!(found, [0, 1, 2, 2, 4, 4].map(|i| last(i, n - 1)));
+            let y = repeated(&[-inf, 1.0, inf, -inf, nan, 2.0])?.logcumsumexp(0)?.to_vec::<f32>()?;
+            assert!(
+                y[..n].iter().all(|&y| y == -inf) && y[n] == 1.0 && y[2 * n..4 * n].iter().all(|&y| y == inf)
+            );
+            assert!(y[4 * n..].iter().all(|y| y.is_nan()));
+        }
+        Ok(())
+    };
+    run().unwrap();
+}
+
+#[test]
+fn running_extremes_and_logarithms() {
+    on_emulated_gpu(check_running);
 }

@@ -16,6 +16,7 @@ mod pool;
 mod random;
 mod reduce;
 pub(crate) mod rnn;
+mod scan;
 mod softmax;
 mod sort;
 pub(crate) mod storage;
@@ -111,7 +112,13 @@ impl Backend for Cuda {
         reduce::arg_reduce(self.0, op, x, dim)
     }
     fn scan(&self, op: ScanOp, x: &Tensor, dim: usize) -> Result<Tensor> {
-        reduce::scan(self.0, op, x, dim)
+        scan::scan(self.0, op, x, dim)
+    }
+    fn arg_scan(&self, op: ArgOp, x: &Tensor, dim: usize) -> Result<Tensor> {
+        scan::arg_scan(self.0, op, x, dim)
+    }
+    fn logcumsumexp(&self, x: &Tensor, dim: usize) -> Result<Tensor> {
+        scan::logcumsumexp(self.0, x, dim)
     }
     fn sort(&self, x: &Tensor, dim: usize, descending: bool) -> Result<(Tensor, Tensor)> {
         sort::sort(self.0, x, dim, descending)

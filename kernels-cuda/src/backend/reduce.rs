@@ -1,16 +1,15 @@
-//! Reductions over any dims, searches, and running totals.
+//! Reductions over any dims, and searches.
 
 use tensor::backend::DimMask;
-use tensor::op::{ArgOp, ReduceOp, ScanOp};
-use tensor::{DType, Error, Layout, Result, Shape, Tensor};
+use tensor::op::{ArgOp, ReduceOp};
+use tensor::{DType, Layout, Result, Shape, Tensor};
 
-use super::lines::{BLOCK, Group, countable};
-use super::names::{number, short};
-use super::storage::{New, at, operand};
+use super::lines::{Group, countable};
+use super::names::number;
+use super::storage::{New, at};
 use super::walk::Dims;
 use crate::gpu::Gpu;
 use crate::launch;
-use crate::module::Launch;
 
 /// Elements of a piece of a long reduction: of a line of its own, and of one among others side by side.
 const LONG: usize = 1 << 16;
@@ -103,28 +102,6 @@ pub(super) fn arg_reduce(gpu: &'static Gpu, op: ArgOp, x: &Tensor, dim: usize) -
             y.at(),
             at(x),
         )?;
-    }
-    y.tensor()
-}
-
-pub(super) fn scan(gpu: &'static Gpu, op: ScanOp, x: &Tensor, dim: usize) -> Result<Tensor> {
-    if x.dtype() == DType::Bool {
-        return Err(Error::dtype(op.name(), DType::Bool, "numbers"));
-    }
-    let y = New::contiguous(gpu, x.shape(), x.dtype())?;
-    let layout = y.operand().layout;
-    let lines = Dims::of([&layout, x.layout()], |d| d != dim).joined();
-    let (count, n) = (lines.count(), x.dims()[dim]);
-    countable(op.name(), &[count, n])?;
-    if count * n > 0 {
-        // A block for each line, unless lines are short or so many that a thread for each keeps the GPU busy.
-        let (form, launch) = match n <= 64 || count >= 1 << 14 {
-            true => ("serial", Group { log: 0 }.launch(count)),
-            false => ("block", Launch::new(count as u32, BLOCK)),
-        };
-        let kernel = format!("scan_{form}_{}_{}", op.reduction().name(), short(x.dtype()));
-        let [to, from] = [&layout, x.layout()].map(|layout| layout.strides()[dim] as i64);
-        launch::scan(gpu, &kernel, launch, lines.walk(), n as u32, to, from, y.at(), operand(x).at)?;
     }
     y.tensor()
 }

@@ -18,7 +18,8 @@
 //   copy_async16(shared, i, global, j, bytes)  copy_async_commit()  copy_async_wait<N>()
 //   ldmatrix_x4(shared, i)  ldmatrix_x4_trans(shared, i)  mma_16816(d, a, b)    fragments as in the PTX manual
 //   mma_1688(d, a, b)    of tf32 and of f64
-//   bits_of(x)  float_of(bits)
+//   mma_16832<A, B>(d, a, b)    of bytes, with or without a sign
+//   bits_of(x)  float_of(bits)  pick_bytes(x, y, which)
 //   to_float(x)  from_float<T>(x)  from_double<T>(x)  f16  bf16
 //
 //   PARAMETER T name    a structure as a kernel's parameter, which stays where the driver put it

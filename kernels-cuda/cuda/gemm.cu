@@ -23,12 +23,12 @@ template <class T> DEVICE void sum_parts(const Output &out, u32 count, u32 parts
     const u32 z = out.rows.quotient(outer), i = outer - z * out.m();
     const i64 size = i64(out.m()) * out.n();
     i64 at = z * size * parts + i64(i) * out.n() + j, places[4];
-    Wide<T> sum = 0;
-    for (u32 part = 0; part < parts; part++, at += size) sum += partial[at];
+    Sum<T> sum = 0;
+    for (u32 part = 0; part < parts; part++, at += size) sum += static_cast<Sum<T>>(partial[at]);
     out.batch.offsets(z, places);
-    if (out.with_bias) sum += widen(bias[places[3] + i * out.bias_row + j * out.bias_column]);
+    if (out.with_bias) sum += static_cast<Sum<T>>(widen(bias[places[3] + i * out.bias_row + j * out.bias_column]));
     const i64 place[1] = {places[0] + out.row.offset(i) + out.column.offset(j)};
-    Wide<T> result[1] = {sum};
+    Wide<T> result[1] = {static_cast<Wide<T>>(sum)};
     finish_each(out.epilogue, y, place, 1, result);
 }
 
@@ -39,3 +39,4 @@ template <class T> DEVICE void sum_parts(const Output &out, u32 count, u32 parts
     }
 
 FOR_FLOATS(SUM_PARTS)
+SUM_PARTS(i32)

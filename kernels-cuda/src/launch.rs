@@ -8,6 +8,7 @@ use crate::backend::conv::depthwise::Depthwise;
 use crate::backend::gemm::epilogue::Epilogue;
 use crate::backend::gemm::hopper::Mapped;
 use crate::backend::gemm::product::{Gathered, Output, Product, Strided};
+use crate::backend::gemm::small::Small;
 use crate::backend::optim::Table;
 use crate::backend::rnn::Sequence;
 use crate::backend::walk::{Divisor, Walk};
@@ -56,6 +57,8 @@ unsafe impl Parameter for Output {}
 unsafe impl Parameter for Strided {}
 // SAFETY: `Mapped` of cuda/hopper/ring.h, as above.
 unsafe impl Parameter for Mapped {}
+// SAFETY: `Small` of cuda/gemm/small.h, as above.
+unsafe impl Parameter for Small {}
 // SAFETY: `Gathered` of cuda/gemm/operand.h, as above.
 unsafe impl Parameter for Gathered {}
 
@@ -279,6 +282,8 @@ launchers! {
         p: Product<Mapped, Mapped>, a: TensorMap, b: TensorMap, out: TensorMap, count: u32, by_tma: u32, y: Pointer,
         partial: Pointer, bias: Pointer,
     );
+    /// `gemm_small_T` of cuda/gemm_small.cu.
+    gemm_small(p: Small, y: Pointer, a: Pointer, b: Pointer, bias: Pointer);
     /// `gemm_naive_T` of cuda/gemm_naive.cu.
     gemm_naive(p: Product<Strided, Strided>, count: u32, y: Pointer, a: Pointer, b: Pointer, bias: Pointer);
     /// `conv_T_TILE_FORM` of cuda/conv.cu, and `conv_T_TILE_last_taps` of cuda/conv_last.cu.

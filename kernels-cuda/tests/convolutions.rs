@@ -6,7 +6,7 @@
 mod emulated_gpu;
 
 use emulated_gpu::on_emulated_gpu;
-use tensor::{Conv, DType, Device, Pool, Result, Tensor};
+use tensor::{Conv, DType, Device, F32Mode, Pool, Result, Tensor, with_f32_mode};
 
 /// Numbers from -2 to 2 that repeat after a long while.
 fn integers(dims: &[usize], dtype: DType, seed: usize) -> Result<Tensor> {
@@ -136,6 +136,31 @@ fn convolutions_and_their_gradients_are_those_of_the_cpu_in_either_order() {
                 compare(gpu, dtype, xs, ws, conv)?;
             }
         }
+        Ok(())
+    }
+    on_emulated_gpu(|gpu| check(gpu).unwrap());
+}
+
+#[test]
+fn convolutions_rounded_to_tf32_have_every_form_of_window() {
+    fn check(gpu: &Device) -> Result<()> {
+        // Small integers are not rounded.
+        for (xs, ws, conv) in &CASES {
+            with_f32_mode(F32Mode::Fast, || compare(gpu, DType::F32, xs, ws, conv))?;
+        }
+        // Others are, to 11 significant bits.
+        let wave = |dims: &[usize], step: f32| -> Result<Tensor> {
+            let n: usize = dims.iter().product();
+            Tensor::from_vec((0..n).map(|i| (i as f32 * step).sin()).collect::<Vec<_>>(), dims, gpu)
+        };
+        let (x, w) = (wave(&[1, 16, 9, 9], 0.37)?, wave(&[24, 16, 3, 3], 0.11)?);
+        let conv = Conv::default().padding(1);
+        let run = |mode| with_f32_mode(mode, || values(&x.conv(&w, None, &conv)?));
+        let size = values(&x.abs()?.conv(&w.abs()?, None, &conv)?)?;
+        let (exact, rounded) = (run(F32Mode::Strict)?, run(F32Mode::Fast)?);
+        let errors = exact.iter().zip(&rounded).zip(&size).map(|((a, b), size)| (a - b).abs() / size);
+        let worst = errors.fold(0.0, f64::max);
+        assert!(worst < 1e-3 && worst > 1e-7, "{worst}");
         Ok(())
     }
     on_emulated_gpu(|gpu| check(gpu).unwrap());

@@ -221,3 +221,97 @@ fn numbers_that_cannot_be_split_are_multiplied_as_they_are() {
     }
     on_emulated_gpu(|gpu| check(gpu).unwrap());
 }
+
+#[test]
+fn few_rows_or_columns_give_the_same_sums_in_every_view() {
+    fn check(gpu: &Device) -> Result<()> {
+        for (few, many, k) in
+            [(1, 300, 1100), (2, 70, 64), (3, 33, 9), (4, 24, 2000), (7, 40, 72), (8, 129, 40)]
+        {
+            for [m, n] in [[few, many], [many, few]] {
+                let (a, b) = (integers(&[2, m, k], 1, gpu)?, integers(&[2, k, n], 2, gpu)?);
+                compare(&a, &b, &FLOATS)?;
+                let turned = |t: &Tensor| t.transpose(1, 2)?.copy()?.transpose(1, 2);
+                compare(&turned(&a)?, &b, &FLOATS)?;
+                compare(&a, &turned(&b)?, &[DType::F32, DType::BF16])?;
+                // Neither whole nor aligned runs, and one matrix for all.
+                compare(&a.narrow(2, 1, k - 3)?, &b.narrow(1, 2, k - 3)?, &FLOATS)?;
+                compare(&a.flip([1, 2])?, &b.flip([2])?, &[DType::F32, DType::F16])?;
+                compare(&a, &b.narrow(0, 1, 1)?.broadcast_to([2, k, n])?, &[DType::F32, DType::F16])?;
+            }
+        }
+        // A long sum, which is cut into parts.
+        compare(&integers(&[1, 100_000], 3, gpu)?, &integers(&[100_000, 1], 4, gpu)?, &FLOATS[..2])?;
+        compare(&integers(&[3, 20_000], 5, gpu)?, &integers(&[20_000, 8], 6, gpu)?, &FLOATS[..2])
+    }
+    on_emulated_gpu(|gpu| check(gpu).unwrap());
+}
+
+#[test]
+fn a_linear_layer_of_few_rows_has_every_part_of_the_epilogue() {
+    fn check(gpu: &Device) -> Result<()> {
+        for (dtype, rows) in FLOATS.into_iter().flat_map(|t| [(t, 1), (t, 3), (t, 6)]) {
+            let of = |shape: &[usize], seed| integers(shape, seed, gpu)?.to_dtype(dtype);
+            let (x, w, b, r) = (of(&[rows, 40], 1)?, of(&[50, 40], 2)?, of(&[50], 3)?, of(&[rows, 50], 4)?);
+            let (backend, relu) = (gpu.backend(), Some(tensor::op::UnaryOp::Relu));
+            for w in [w.clone(), w.t()?.copy()?.t()?] {
+                let y = backend.linear_fused(&x, &w, Some(&b), Some(&r), relu)?;
+                let expected = backend.matmul(&x, &w.t()?)?.add(&b)?.add(&r)?.relu()?;
+                let values = |t: &Tensor| t.to_dtype(DType::F64)?.to_vec::<f64>();
+                assert_eq!(values(&y)?, values(&expected)?, "{dtype}, {rows} rows");
+            }
+        }
+        Ok(())
+    }
+    on_emulated_gpu(|gpu| check(gpu).unwrap());
+}
+
+#[test]
+fn products_of_bytes_are_those_of_the_processor() {
+    fn check(gpu: &Device) -> Result<()> {
+        let cpu = Device::cpu();
+        for (da, db) in [DType::I8, DType::U8].into_iter().flat_map(|a| [(a, DType::I8), (a, DType::U8)]) {
+            let bytes = |shape: [usize; 2], dtype, seed: usize| {
+                let all = (0..shape[0] * shape[1]).map(|i| ((i * 89 + seed) ^ (i >> 3)) as i32 % 256 - 128);
+                Tensor::from_vec(all.collect::<Vec<_>>(), shape, &cpu)?.to_dtype(dtype)
+            };
+            for [m, k, n] in [[1, 1, 1], [5, 70, 9], [64, 64, 64], [130, 200, 144], [16, 4096, 32], [3, 0, 2]]
+            {
+                let (a, b) = (bytes([m, k], da, 1)?, bytes([k, n], db, 7)?);
+                let expected = a.int_mm(&b)?.to_vec::<i32>()?;
+                let (x, y) = (a.to_device(gpu)?, b.to_device(gpu)?);
+                let turned = |t: &Tensor| t.t()?.copy()?.t();
+                for (x, y) in [
+                    (x.clone(), y.clone()),
+                    (turned(&x)?, y.clone()),
+                    (x.clone(), turned(&y)?),
+                    (turned(&x)?, turned(&y)?),
+                    (x.flip([0, 1])?.copy()?.flip([0, 1])?, y.clone()),
+                ] {
+                    assert_eq!(x.int_mm(&y)?.to_vec::<i32>()?, expected, "{da} {db} {m} {k} {n}");
+                }
+            }
+        }
+        // Sums wrap.
+        let x = Tensor::full([2, 70_000], 255, (DType::U8, gpu))?;
+        assert_eq!(x.int_mm(&x.t()?)?.to_vec::<i32>()?, [(70_000u32.wrapping_mul(255 * 255)) as i32; 4]);
+        Ok(())
+    }
+    on_emulated_gpu(|gpu| check(gpu).unwrap());
+}
+
+#[test]
+fn many_small_matrices_are_multiplied_together() {
+    fn check(gpu: &Device) -> Result<()> {
+        for [m, k, n] in [[4, 4, 4], [16, 16, 16], [9, 40, 32], [1, 3, 32], [31, 5, 10]] {
+            let (a, b) = (integers(&[5, 9, m, k], 1, gpu)?, integers(&[5, 9, k, n], 2, gpu)?);
+            compare(&a, &b, &FLOATS)?;
+            let turned = |t: &Tensor| t.transpose(2, 3)?.copy()?.transpose(2, 3);
+            compare(&turned(&a)?, &b.transpose(0, 1)?.copy()?.transpose(0, 1)?, &FLOATS)?;
+            compare(&a.flip([0, 3])?, &turned(&b)?, &[DType::F32, DType::F16])?;
+            compare(&a.narrow(0, 1, 1)?.broadcast_to([5, 9, m, k])?, &b, &[DType::F64, DType::BF16])?;
+        }
+        Ok(())
+    }
+    on_emulated_gpu(|gpu| check(gpu).unwrap());
+}

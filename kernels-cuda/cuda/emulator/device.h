@@ -85,6 +85,14 @@ inline float float_of(std::uint32_t bits) {
     return x;
 }
 
+// Four bytes out of eight, those of x and then those of y: digit i of `which`, in hexadecimal, says which becomes byte i.
+inline std::uint32_t pick_bytes(std::uint32_t x, std::uint32_t y, std::uint32_t which) {
+    const std::uint64_t all = std::uint64_t(y) << 32 | x;
+    std::uint32_t picked = 0;
+    for (unsigned i = 0; i < 4; i++) picked |= std::uint32_t(all >> 8 * (which >> 4 * i & 7) & 0xFF) << 8 * i;
+    return picked;
+}
+
 // --- where a thread is ---
 
 inline unsigned thread_x() { return emulator::machine().self().thread; }
@@ -381,7 +389,7 @@ template <class T> float half_of(std::uint32_t pair, int which) { return to_floa
 // Four 8x8 matrices of 16-bit elements: lane l names the row l % 8 of matrix l / 8 and gets, of each matrix, elements
 // 2 (l % 4) and 2 (l % 4) + 1 of row l / 4.
 template <class T> Vec<std::uint32_t, 4> ldmatrix_x4(const Shared<T> &from, std::int64_t i, bool transposed = false) {
-    static_assert(sizeof(T) == 2 || sizeof(T) == 4, "ldmatrix loads 16-bit elements, or halves of 32-bit ones");
+    static_assert(sizeof(T) <= 4, "ldmatrix loads 16-bit elements, pairs of bytes, or halves of 32-bit ones");
     emulator::Machine &m = emulator::machine();
     from.bounds(i, 16 / sizeof(T));
     if ((from.offset + i * sizeof(T)) % 16 != 0) m.fail("ldmatrix: a row is not aligned to 16 bytes");
@@ -395,6 +403,9 @@ template <class T> Vec<std::uint32_t, 4> ldmatrix_x4(const Shared<T> &from, std:
         if constexpr (sizeof(T) == 4) {
             const T value = from.read(rows[matrix * 8 + l / 4] + l % 4);
             std::memcpy(&pair, &value, 4);
+        } else if constexpr (sizeof(T) == 1) {
+            if (transposed) m.fail("ldmatrix_trans: pairs of bytes stay pairs");
+            for (unsigned k = 0; k < 4; k++) pair |= std::uint32_t(std::uint8_t(from.read(rows[matrix * 8 + l / 4] + l % 4 * 4 + k))) << 8 * k;
         } else for (unsigned k = 0; k < 2; k++) {
             const unsigned row = transposed ? l % 4 * 2 + k : l / 4, column = transposed ? l / 4 : l % 4 * 2 + k;
             const T value = from.read(rows[matrix * 8 + row] + column);
@@ -453,5 +464,20 @@ inline void mma_1688(double (&d)[4], const Vec<double, 4> &a, const Vec<double, 
     for (unsigned i = 0; i < 4; i++) {
         const unsigned row = l / 4 + 8 * (i / 2), column = l % 4 * 2 + i % 2;
         for (unsigned k = 0; k < 8; k++) d[i] = std::fma(all[row % 8 * 4 + k % 4][row / 8 + k / 4 * 2], all[column * 4 + k % 4][4 + k / 4], d[i]);
+    }
+}
+
+// D += A B for A 16x32 by rows, B 32x8 by columns, of bytes of types A and B, each with a sign or without; sums wrap.
+template <class A, class B> void mma_16832(std::int32_t (&d)[4], const Vec<std::uint32_t, 4> &a, const Vec<std::uint32_t, 2> &b) {
+    const std::uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
+    const auto all = emulator::gather_registers(mine, "mma");
+    auto at_a = [&](unsigned row, unsigned k) { return A(all.of[row % 8 * 4 + k % 16 / 4][row / 8 + 2 * (k / 16)] >> 8 * (k % 4)); };
+    auto at_b = [&](unsigned k, unsigned column) { return B(all.of[column * 4 + k % 16 / 4][4 + k / 16] >> 8 * (k % 4)); };
+    const unsigned l = lane();
+    for (unsigned i = 0; i < 4; i++) {
+        const unsigned row = l / 4 + 8 * (i / 2), column = l % 4 * 2 + i % 2;
+        std::uint32_t sum = std::uint32_t(d[i]);
+        for (unsigned k = 0; k < 32; k++) sum += std::uint32_t(int(at_a(row, k)) * int(at_b(k, column)));
+        d[i] = std::int32_t(sum);
     }
 }

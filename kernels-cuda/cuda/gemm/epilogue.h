@@ -38,7 +38,7 @@ template <class S> DEVICE S activated(u32 activation, S x) {
 // activation(x) of each of V numbers, which pass by one place of the code: a loop that stays one, without indices into registers.
 template <int V, class S> DEVICE void activate(u32 activation, S (&x)[V]) {
     if (activation == NONE) return;
-    ROLLED for (int turn = 0; turn < V; turn++) {
+    if constexpr (is_float<S>) ROLLED for (int turn = 0; turn < V; turn++) {
         const S y = activated(activation, x[0]);
         UNROLL for (int v = 0; v + 1 < V; v++) x[v] = x[v + 1];
         x[V - 1] = y;

@@ -99,8 +99,8 @@ template <class Unit, int BM, int BN, int WARPS_M, int WARPS_N, bool A_BY_K, boo
     }
 
     // Takes the sums out, in as many pieces as they need to fit into the ring. Of each warp's rows, a piece has those of PIECE fragments.
-    template <class P>
-    DEVICE static void store(const Sums &sums, const P &p, const Task &task, u32 column, Global<T> y, Global<S> partial, Global<const T> bias) {
+    template <class P, class Y>
+    DEVICE static void store(const Sums &sums, const P &p, const Task &task, u32 column, Global<Y> y, Global<S> partial, Global<const Y> bias) {
         constexpr int BYTES = MMA_STAGES * STAGE * sizeof(T), PIECES = (BM * BN * sizeof(S) + BYTES - 1) / BYTES, PIECE = M / PIECES;
         static_assert(M % PIECES == 0, "a piece is whole fragments");
         constexpr u32 OF_WARP = 16 * PIECE;

@@ -5,9 +5,6 @@
 
 #include "product.h"
 
-// Sums of integers wrap, so that they are the same in whatever is as wide.
-template <class T> using Sum = std::conditional_t<std::is_integral_v<T>, std::conditional_t<sizeof(T) == 8, u64, u32>, Wide<T>>;
-
 template <class T, class B>
 DEVICE void multiply_naively(const Product<Strided, B> &p, u32 count, Global<T> y, Global<const T> a, Global<const T> b, Global<const T> bias) {
     const u32 e = block_x() * block_size() + thread_x();

@@ -39,7 +39,7 @@ struct Axis {
 struct Strided {
     Axis row, column;
     u32 vector; // whether runs of 16 bytes, along k or along the rows as the kernel takes them, are whole and aligned
-    u32 unused;
+    u32 by_k;   // bytes.h and small.h: whether they lie along k
 
     struct Place {
         i64 offset;

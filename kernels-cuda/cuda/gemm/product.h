@@ -9,6 +9,9 @@
 #include "epilogue.h"
 #include "operand.h"
 
+// Sums of integers wrap, so that they are the same in whatever is as wide.
+template <class T> using Sum = std::conditional_t<std::is_integral_v<T>, std::conditional_t<sizeof(T) == 8, u64, u32>, Wide<T>>;
+
 // Where results go, and the bias that is added to them.
 struct Output {
     Divisor rows, columns; // m and n
@@ -39,7 +42,7 @@ template <class A, class B> struct Product {
     u32 first; // matrix
     Divisor parts;
     Tiles tiles;
-    u32 unused;
+    u32 share; // few.h: how many threads share sums, as a logarithm
     A a;
     B b;
     Output out;

@@ -13,7 +13,8 @@ template <class T> constexpr int DEPTH = 64 / sizeof(T); // of k in a tile
 // lies in different banks.
 template <class T, int ROWS, bool BY_K> DEVICE u32 place_of_run(u32 row, u32 k) {
     constexpr int R = RUN<T>;
-    if constexpr (BY_K) return row * DEPTH<T> + (k / R ^ (sizeof(T) == 8 ? row / 2 % 2 * 2 : row / 2 % 4)) * R;
+    if constexpr (BY_K && sizeof(T) == 1) return row * DEPTH<T> + (k / R ^ (row / 2 ^ row / 8) % 4) * R; // turned bytes come by 8 rows
+    else if constexpr (BY_K) return row * DEPTH<T> + (k / R ^ (sizeof(T) == 8 ? row / 2 % 2 * 2 : row / 2 % 4)) * R;
     else return k * ROWS + (row / R ^ (sizeof(T) == 2 ? k % 8 : k % 4 * 2)) * R;
 }
 

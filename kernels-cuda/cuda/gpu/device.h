@@ -45,6 +45,9 @@ template <class T> DEVICE T from_double(double x) {
 DEVICE std::uint32_t bits_of(float x) { return __float_as_uint(x); }
 DEVICE float float_of(std::uint32_t bits) { return __uint_as_float(bits); }
 
+// Four bytes out of eight, those of x and then those of y: digit i of `which`, in hexadecimal, says which becomes byte i.
+DEVICE std::uint32_t pick_bytes(std::uint32_t x, std::uint32_t y, std::uint32_t which) { return __byte_perm(x, y, which); }
+
 // --- where a thread is ---
 
 DEVICE unsigned thread_x() { return threadIdx.x; }
@@ -203,4 +206,18 @@ DEVICE void mma_1688(double (&d)[4], const Vec<double, 4> &a, const Vec<double, 
                      : "+d"(d[i % 2 * 2]), "+d"(d[i % 2 * 2 + 1])
                      : "d"(a[i]), "d"(b[i / 2]));
 #endif
+}
+
+// D += A B for A 16x32 by rows, B 32x8 by columns, of bytes of types A and B, each with a sign or without; sums wrap.
+template <class A, class B> DEVICE void mma_16832(std::int32_t (&d)[4], const Vec<std::uint32_t, 4> &a, const Vec<std::uint32_t, 2> &b) {
+#define MMA_OF_BYTES(types)                                                                                                      \
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32." types ".s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
+                 : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])                                                                \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]))
+    constexpr bool sign_a = std::is_signed_v<A>, sign_b = std::is_signed_v<B>;
+    if constexpr (sign_a && sign_b) MMA_OF_BYTES("s8.s8");
+    else if constexpr (sign_a) MMA_OF_BYTES("s8.u8");
+    else if constexpr (sign_b) MMA_OF_BYTES("u8.s8");
+    else MMA_OF_BYTES("u8.u8");
+#undef MMA_OF_BYTES
 }

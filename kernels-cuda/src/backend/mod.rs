@@ -164,6 +164,9 @@ impl Backend for Cuda {
     ) -> Result<Tensor> {
         gemm::linear(self.0, x, weight, bias, residual, activation)
     }
+    fn int_mm(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        gemm::int_mm(self.0, a, b)
+    }
     fn conv(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Result<Tensor> {
         conv::conv(self.0, x, weight, bias, conv, None, None)
     }

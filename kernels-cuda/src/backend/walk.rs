@@ -153,6 +153,12 @@ pub(crate) fn crossing(to: &Layout, from: &Layout) -> Option<Crossing> {
 const TILE: usize = 16;
 
 impl<const N: usize> Walk<N> {
+    /// With two operands in each other's place.
+    pub(crate) fn swapped(mut self, i: usize, j: usize) -> Walk<N> {
+        self.strides.swap(i, j);
+        self
+    }
+
     /// How many places there are.
     pub(crate) fn count(&self) -> usize {
         self.count as usize

@@ -1,6 +1,6 @@
 //! A convolution as a product: its parts as kernels take them.
 
-use tensor::{DType, Result};
+use tensor::{DType, F32Mode, Result, f32_mode};
 
 use super::geometry::Dim;
 use super::order::Order;
@@ -70,12 +70,14 @@ fn volume(dims: &Extents) -> usize {
     dims.iter().map(|d| d.0).product()
 }
 
-/// The kernels' tiles of a dtype.
-fn tiles(dtype: DType) -> &'static [Tile] {
-    match dtype {
-        DType::F64 => &plan::F64,
-        DType::F16 | DType::BF16 => &plan::HALF,
-        _ => &plan::F32,
+/// The kernels' tiles of a dtype, and of `f32` in a mode, for sums of `k` terms on a GPU of this compute capability: as for matrices, but
+/// that there are no six products of parts for planes.
+fn tiles(dtype: DType, planes: bool, mode: F32Mode, k: usize, capability: (u32, u32)) -> &'static [Tile] {
+    match (dtype, mode) {
+        (DType::F64, _) => &plan::F64,
+        (DType::F16 | DType::BF16, _) => &plan::HALF,
+        (_, F32Mode::Auto) if planes => &plan::F32,
+        _ => plan::of_f32(mode, k, capability),
     }
 }
 
@@ -161,7 +163,8 @@ fn planes(gpu: &'static Gpu, op: &'static str, form: Form, parts: Parts) -> Resu
     }
     let form = if form == Form::Places { "places" } else { "taps" };
     let kernel = |tile: &Tile| format!("conv_{}_{}_{form}", short(dtype), tile.name);
-    run(gpu, op, tiles(dtype), kernel, launch::conv, &work)
+    let tiles = tiles(dtype, true, f32_mode(), extent.k, gpu.context.info().compute_capability);
+    run(gpu, op, tiles, kernel, launch::conv, &work)
 }
 
 /// Products of a group's place, up to which a thread computes it by itself.
@@ -206,7 +209,8 @@ fn places_by_channels(gpu: &'static Gpu, op: &'static str, parts: Parts) -> Resu
     };
     let form = if by_k { "last_nt" } else { "last_nn" };
     let kernel = |tile: &Tile| format!("conv_{}_{}_{form}", short(dtype), tile.name);
-    run(gpu, op, tiles(dtype), kernel, launch::conv_last, &work)
+    let tiles = tiles(dtype, false, f32_mode(), extent.k, gpu.context.info().compute_capability);
+    run(gpu, op, tiles, kernel, launch::conv_last, &work)
 }
 
 /// Channels last, the gradient of the weight: rows are channels of the result, columns channels of the input for each tap, and sums run
@@ -240,5 +244,25 @@ fn taps_by_channels(gpu: &'static Gpu, op: &'static str, parts: Parts) -> Result
         dtype,
     };
     let kernel = |tile: &Tile| format!("conv_{}_{}_last_taps", short(dtype), tile.name);
-    run(gpu, op, tiles(dtype), kernel, launch::conv, &work)
+    let tiles = tiles(dtype, false, f32_mode(), extent.k, gpu.context.info().compute_capability);
+    run(gpu, op, tiles, kernel, launch::conv, &work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_are_rounded_only_where_the_mode_allows_it() {
+        let name = |dtype, planes, mode| tiles(dtype, planes, mode, 576, (9, 0))[0].name;
+        for planes in [false, true] {
+            assert_eq!(name(DType::F32, planes, F32Mode::Fast), "tf32_128x128");
+            assert_eq!(name(DType::F32, planes, F32Mode::Bf16), "tf32_128x128");
+            assert_eq!(name(DType::F32, planes, F32Mode::Strict), "128x128");
+            assert_eq!(name(DType::F64, planes, F32Mode::Fast), "64x64");
+            assert_eq!(name(DType::BF16, planes, F32Mode::Strict), "128x128");
+        }
+        assert_eq!(name(DType::F32, false, F32Mode::Auto), "6xbf16_128x128");
+        assert_eq!(name(DType::F32, true, F32Mode::Auto), "128x128");
+    }
 }

@@ -261,7 +261,7 @@ impl Hopper {
             first: 0,
             parts: Divisor::new(parts),
             tiles: Tiles::new(down, across),
-            unused: 0,
+            share: 0,
             a: a.mapped(),
             b: b.mapped(),
             out,

@@ -1,10 +1,15 @@
 //! Matrix products of tensors, and the linear layer.
 
+mod bytes;
 pub(crate) mod epilogue;
+mod few;
 pub(crate) mod hopper;
 pub(crate) mod plan;
 pub(crate) mod product;
+pub(crate) mod small;
 pub(super) mod work;
+
+pub(super) use self::bytes::int_mm;
 
 use tensor::op::UnaryOp;
 use tensor::{DType, Error, Result, Shape, Tensor, f32_mode};
@@ -118,6 +123,12 @@ fn product(
         epilogue,
     };
     let work = Work { extent, a: left, b: right, out, pointers, dtype };
+    if dtype.is_float() && small::takes(extent) {
+        return small::run(gpu, &work, [a_by_k, b_by_k]);
+    }
+    if dtype.is_float() && few::takes(extent) {
+        return few::run(gpu, op, &work, [a_by_k, b_by_k]);
+    }
     let tiles: &[Tile] = match dtype {
         DType::F32 => plan::of_f32(f32_mode(), k, gpu.context.info().compute_capability),
         DType::F64 => &plan::DOUBLES,

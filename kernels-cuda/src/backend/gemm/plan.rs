@@ -18,6 +18,8 @@ pub(crate) struct Tile {
     pub(crate) threads: u32,
     /// Bytes of dynamic shared memory.
     pub(crate) shared: u32,
+    /// How many threads share sums, as a logarithm, where kernels leave that open.
+    pub(crate) share: usize,
     /// Multiply-adds of a multiprocessor in a cycle, at best.
     rate: f64,
     /// The share of that which the tile reaches: larger ones load less for each multiplication.
@@ -37,6 +39,10 @@ pub(crate) const DOUBLES: [Tile; 2] =
 /// Of `f16` and `bf16` on tensor cores: 1024 multiply-adds a cycle by the instructions that all of them have.
 pub(crate) const HALF: [Tile; 2] =
     [tensor_cores("128x128", 128, 256, 32, 1024.0, 0.9), tensor_cores("64x64", 64, 128, 32, 1024.0, 0.6)];
+
+/// Of bytes, twice as fast as numbers of 16 bits.
+pub(crate) const BYTES: [Tile; 2] =
+    [tensor_cores("128x128", 128, 256, 64, 2048.0, 0.9), tensor_cores("64x64", 64, 128, 64, 2048.0, 0.6)];
 
 /// Of `f32` as one product of tf32 numbers, half as fast as those of 16 bits.
 pub(crate) const TF32: [Tile; 2] = [
@@ -81,21 +87,21 @@ const fn tensor_cores(
 ) -> Tile {
     // Four stages of both operands, of 64 bytes a row.
     let shared = (4 * 64 * side * 2) as u32;
-    Tile { name, rows: side, columns: side, depth, threads, shared, rate, efficiency }
+    Tile { name, rows: side, columns: side, depth, threads, shared, share: 0, rate, efficiency }
 }
 
 const fn simt(name: &'static str, side: usize, rate: f64, efficiency: f64) -> Tile {
-    Tile { name, rows: side, columns: side, depth: 16, threads: 256, shared: 0, rate, efficiency }
+    Tile { name, rows: side, columns: side, depth: 16, threads: 256, shared: 0, share: 0, rate, efficiency }
 }
 
 /// Cycles until a block's first tile is there, and from its last until its results are stored.
 const START: f64 = 1500.0;
 
 /// Cycles of one launch more.
-const LAUNCH: f64 = 4000.0;
+pub(super) const LAUNCH: f64 = 4000.0;
 
 /// Bytes that all of the GPU reads or writes in a cycle.
-const BANDWIDTH: f64 = 2000.0;
+pub(super) const BANDWIDTH: f64 = 2000.0;
 
 /// The most parts, and the most bytes of partial sums.
 const MOST_PARTS: usize = 64;
@@ -117,6 +123,20 @@ pub(crate) struct Extent {
     pub(crate) n: usize,
     pub(crate) k: usize,
     pub(crate) matrices: usize,
+}
+
+impl Tile {
+    /// Of the kernels for few columns, whose plans have a model of their own.
+    pub(super) fn few(
+        name: &'static str,
+        rows: usize,
+        columns: usize,
+        depth: usize,
+        threads: u32,
+        share: usize,
+    ) -> Tile {
+        Tile { name, rows, columns, depth, threads, shared: 0, share, rate: 0.0, efficiency: 0.0 }
+    }
 }
 
 impl Plan {
@@ -204,7 +224,7 @@ mod tests {
 
     #[test]
     fn steps_of_k_on_tensor_cores_are_64_bytes() {
-        for (tiles, size) in [(&HALF, 2), (&TF32, 4), (&SIX_HALVES, 4), (&DOUBLES, 8)] {
+        for (tiles, size) in [(&BYTES, 1), (&HALF, 2), (&TF32, 4), (&SIX_HALVES, 4), (&DOUBLES, 8)] {
             for tile in tiles {
                 assert_eq!(tile.depth * size, 64);
                 assert_eq!(tile.shared as usize, 4 * 64 * (tile.rows + tile.columns));

@@ -44,13 +44,23 @@ pub(crate) struct Strided {
     row: Axis,
     column: Axis,
     vector: u32,
-    unused: u32,
+    by_k: u32,
 }
 
 impl Strided {
     /// `vector`: whether runs of 16 bytes are whole and aligned.
     pub(crate) fn new(row: &Extents, column: &Extents, vector: bool) -> Strided {
-        Strided { row: Axis::new(row), column: Axis::new(column), vector: u32::from(vector), unused: 0 }
+        Strided { row: Axis::new(row), column: Axis::new(column), vector: u32::from(vector), by_k: 0 }
+    }
+
+    /// The same, in no vectors.
+    pub(crate) fn by_elements(self) -> Strided {
+        Strided { vector: 0, ..self }
+    }
+
+    /// The same, for kernels that are told whether runs lie along k.
+    pub(crate) fn told(self, by_k: bool) -> Strided {
+        Strided { by_k: u32::from(by_k), ..self }
     }
 }
 
@@ -153,7 +163,8 @@ pub(crate) struct Product<A, B> {
     pub(crate) first: u32,
     pub(crate) parts: Divisor,
     pub(crate) tiles: Tiles,
-    pub(crate) unused: u32,
+    /// How many threads share sums, as a logarithm, where kernels leave that open.
+    pub(crate) share: u32,
     pub(crate) a: A,
     pub(crate) b: B,
     pub(crate) out: Output,

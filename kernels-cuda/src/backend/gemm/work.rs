@@ -53,7 +53,7 @@ impl<A: Copy, B: Copy> Work<A, B> {
             first: first as u32,
             parts: Divisor::new(plan.parts),
             tiles: Tiles::new(down, across),
-            unused: 0,
+            share: plan.tile.share as u32,
             a: self.a,
             b: self.b,
             out: self.out,
@@ -70,8 +70,19 @@ pub(in crate::backend) fn run<A: Copy, B: Copy>(
     launcher: Launcher<A, B>,
     work: &Work<A, B>,
 ) -> Result<()> {
+    run_planned(gpu, op, &Plan::new(tiles, work.extent, gpu.multiprocessors), kernel, launcher, work)
+}
+
+/// Computes a product as it was planned.
+pub(super) fn run_planned<A: Copy, B: Copy>(
+    gpu: &'static Gpu,
+    op: &'static str,
+    plan: &Plan,
+    kernel: impl Fn(&Tile) -> String,
+    launcher: Launcher<A, B>,
+    work: &Work<A, B>,
+) -> Result<()> {
     let Work { extent, pointers: [y, a, b, bias], dtype, .. } = *work;
-    let plan = Plan::new(tiles, extent, gpu.multiprocessors);
     let (down, across) = plan.grid(extent);
     let blocks = down.saturating_mul(across).saturating_mul(plan.parts);
     if blocks > LIMIT {
@@ -88,7 +99,7 @@ pub(in crate::backend) fn run<A: Copy, B: Copy>(
         let matrices = together.min(extent.matrices - first);
         let (tile, grid) = (&plan.tile, (blocks * matrices) as u32);
         let launch = Launch { shared: tile.shared, ..Launch::new(grid, tile.threads) };
-        launcher(gpu, &kernel(tile), launch, work.product(&plan, first), y, sums, a, b, bias)?;
+        launcher(gpu, &kernel(tile), launch, work.product(plan, first), y, sums, a, b, bias)?;
     }
     if plan.parts > 1 {
         sum_parts(gpu, work, plan.parts, sums)?;

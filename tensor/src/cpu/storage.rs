@@ -3,7 +3,7 @@
 use crate::cpu::derived::{Derived, Purpose};
 use crate::cpu::memory::{Memory, OutOfMemory};
 use crate::storage::Storage;
-use crate::{Device, Error, ErrorKind, Layout, Result, Scalar, Shape, Tensor};
+use crate::{DType, Device, Error, ErrorKind, Layout, Result, Scalar, Shape, Tensor};
 use bytemuck::{cast_slice, cast_slice_mut};
 use std::any::Any;
 use std::sync::Arc;
@@ -95,9 +95,14 @@ pub(crate) fn elements<T: Scalar>(x: &Tensor) -> &[T] {
 /// The memory behind a tensor that nobody else sees, to write to.
 pub(crate) fn memory_mut<T: Scalar>(x: &mut Tensor) -> Option<&mut [T]> {
     debug_assert_eq!(x.dtype(), T::DTYPE);
+    home_mut(x).map(Home::as_mut_slice)
+}
+
+/// As [`memory_mut`], for any type of elements.
+fn home_mut(x: &mut Tensor) -> Option<&mut Home> {
     let storage = x.storage_mut()?.downcast_mut::<CpuStorage>();
     storage.derived.clear();
-    Some(storage.memory.as_mut_slice())
+    Some(&mut storage.memory)
 }
 
 /// What was made of a view of a tensor's memory for a purpose, from the second use on until the memory changes: see
@@ -121,11 +126,15 @@ pub(crate) fn filled_like<T: Scalar>(
     layout: &Layout,
     fill: impl FnOnce(&mut [T]) -> Result<()>,
 ) -> Result<Tensor> {
-    let n = layout.numel();
-    let memory = Home::new(n * size_of::<T>())?;
-    let mut y = Tensor::filling(CpuStorage { memory, derived: Derived::default() }, T::DTYPE, layout);
+    let mut y = unfilled(layout, T::DTYPE)?;
     fill(memory_mut(&mut y).expect("nobody else has what was made just now"))?;
     Ok(y)
+}
+
+/// A tensor of unspecified values, with the dense layout of another.
+fn unfilled(layout: &Layout, dtype: DType) -> Result<Tensor> {
+    let memory = Home::new(layout.numel() * dtype.size())?;
+    Ok(Tensor::filling(CpuStorage { memory, derived: Derived::default() }, dtype, layout))
 }
 
 /// A new row-major tensor, filled by `fill`.

@@ -84,7 +84,8 @@ fn halves<T: GemmElement>(lines: MatRef<'_, T>) -> Option<MatRef<'_, bf16>> {
     })
 }
 
-/// Packs the rows of `lines`. The usual widths are constants of the loops, so that a step of a panel is a few moves.
+/// Packs the rows of `lines`. The widths of the kernels of the accumulator's type are constants of the loops, so that a step of a panel
+/// is a few moves.
 fn pack<T: GemmElement>(lines: &MatRef<T>, block: &Block, panels: &mut [T::Acc]) {
     assert!(
         block.lines.end <= lines.rows() && block.k.end <= lines.cols(),
@@ -99,13 +100,13 @@ fn pack<T: GemmElement>(lines: &MatRef<T>, block: &Block, panels: &mut [T::Acc])
     if !whole.is_empty() {
         match block.width {
             4 => pack_whole::<T, 4>(lines, block, whole),
-            6 => pack_whole::<T, 6>(lines, block, whole),
+            6 if T::Acc::FLOAT => pack_whole::<T, 6>(lines, block, whole),
             8 => pack_whole::<T, 8>(lines, block, whole),
-            12 => pack_whole::<T, 12>(lines, block, whole),
+            12 if T::Acc::FLOAT => pack_whole::<T, 12>(lines, block, whole),
             16 => pack_whole::<T, 16>(lines, block, whole),
-            24 => pack_whole::<T, 24>(lines, block, whole),
-            32 => pack_whole::<T, 32>(lines, block, whole),
-            48 => pack_whole::<T, 48>(lines, block, whole),
+            24 if T::Acc::FLOAT => pack_whole::<T, 24>(lines, block, whole),
+            32 if T::Acc::FLOAT => pack_whole::<T, 32>(lines, block, whole),
+            48 if T::Acc::FLOAT => pack_whole::<T, 48>(lines, block, whole),
             width => {
                 for (at, panel) in whole.chunks_exact_mut(width * block.k.len()).enumerate() {
                     pack_partly(lines, block.lines.start + at * width, width, block, panel);

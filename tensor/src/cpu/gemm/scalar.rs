@@ -16,6 +16,8 @@ mod sealed {
 pub trait Scalar: sealed::Sealed + bytemuck::Pod + Send + Sync + PartialOrd {
     /// Zero, which panels are padded with.
     const ZERO: Self;
+    /// Whether it is `f32` or `f64`.
+    const FLOAT: bool = false;
 
     /// `self + other`; integers wrap.
     fn plus(self, other: Self) -> Self;
@@ -34,6 +36,7 @@ macro_rules! float_scalar {
     ($($t:ident)*) => {$(
         impl Scalar for $t {
             const ZERO: Self = 0.0;
+            const FLOAT: bool = true;
 
             #[inline(always)]
             fn plus(self, other: Self) -> Self {

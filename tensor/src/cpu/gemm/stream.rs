@@ -212,7 +212,8 @@ pub(super) type AddRowsFn<T> =
     unsafe fn(usize, Grid<<T as GemmElement>::Acc>, Grid<T>, *mut <T as GemmElement>::Acc, usize);
 
 macro_rules! instance {
-    ([$t:ty] in $vector:ty $(, $feature:meta)?) => {{
+    // The kernels of the second and later passes, then those of the first.
+    ([$t:ty] in $vector:ty, asking [$later:literal $first:literal] $(, $feature:meta)?) => {{
         type Acc = <$t as GemmElement>::Acc;
 
         $(#[$feature])?
@@ -233,22 +234,23 @@ macro_rules! instance {
 
         static STREAMS: Streams<$t> = Streams {
             dots: [
-                [[dots::<1, 1, false>, dots::<1, 2, false>], [dots::<GROUP, 1, false>, dots::<GROUP, 2, false>]],
-                [[dots::<1, 1, true>, dots::<1, 2, true>], [dots::<GROUP, 1, true>, dots::<GROUP, 2, true>]],
+                [[dots::<1, 1, $later>, dots::<1, 2, $later>], [dots::<GROUP, 1, $later>, dots::<GROUP, 2, $later>]],
+                [[dots::<1, 1, $first>, dots::<1, 2, $first>], [dots::<GROUP, 1, $first>, dots::<GROUP, 2, $first>]],
             ],
             add_rows: [
                 [
-                    [add_rows::<1, 1, false>, add_rows::<1, 2, false>],
-                    [add_rows::<GROUP, 1, false>, add_rows::<GROUP, 2, false>],
+                    [add_rows::<1, 1, $later>, add_rows::<1, 2, $later>],
+                    [add_rows::<GROUP, 1, $later>, add_rows::<GROUP, 2, $later>],
                 ],
                 [
-                    [add_rows::<1, 1, true>, add_rows::<1, 2, true>],
-                    [add_rows::<GROUP, 1, true>, add_rows::<GROUP, 2, true>],
+                    [add_rows::<1, 1, $first>, add_rows::<1, 2, $first>],
+                    [add_rows::<GROUP, 1, $first>, add_rows::<GROUP, 2, $first>],
                 ],
             ],
         };
         &STREAMS
     }};
+    ([$t:ty] in $vector:ty $(, $feature:meta)?) => { instance!([$t] in $vector, asking [false true] $(, $feature)?) };
 }
 
 /// The table of each type, by level.
@@ -285,11 +287,31 @@ pub(super) mod tables {
         bf16: Lanes<f32, 4>, F32x8, F32x16, F32x4;
         f16: Lanes<f32, 4>, F32x8, F32x16, F32x4;
         f64: Lanes<f64, 2>, F64x4, F64x8, F64x2;
-        i32: Lanes<i32, 4>, Lanes<i32, 8>, Lanes<i32, 8>, Lanes<i32, 4>;
-        u32: Lanes<i32, 4>, Lanes<i32, 8>, Lanes<i32, 8>, Lanes<i32, 4>;
-        i8: Lanes<i32, 4>, Lanes<i32, 8>, Lanes<i32, 8>, Lanes<i32, 4>;
-        u8: Lanes<i32, 4>, Lanes<i32, 8>, Lanes<i32, 8>, Lanes<i32, 4>;
-        i64: Lanes<i64, 2>, Lanes<i64, 4>, Lanes<i64, 4>, Lanes<i64, 2>;
-        Pair: Lanes<Pair, 4>, Lanes<Pair, 8>, Lanes<Pair, 8>, Lanes<Pair, 4>;
+    }
+
+    /// Integers have one kernel for all passes, and that of AVX2 above it: a faster one would not pay for the time to compile it.
+    macro_rules! integer_table {
+        ($($t:ident: $portable:ty, $avx2:ty;)*) => {$(
+            /// The kernels of this type at a level, or the nearest below it that has some.
+            #[allow(non_snake_case, reason = "the function of a type has its name")]
+            pub(in super::super) fn $t(isa: Isa) -> &'static Streams<$t> {
+                match isa {
+                    #[cfg(target_arch = "x86_64")]
+                    level if level >= Isa::Avx2 => {
+                        instance!([$t] in $avx2, asking [true true], target_feature(enable = "avx2"))
+                    }
+                    _ => instance!([$t] in $portable, asking [true true]),
+                }
+            }
+        )*};
+    }
+
+    integer_table! {
+        i32: Lanes<i32, 4>, Lanes<i32, 8>;
+        u32: Lanes<i32, 4>, Lanes<i32, 8>;
+        i8: Lanes<i32, 4>, Lanes<i32, 8>;
+        u8: Lanes<i32, 4>, Lanes<i32, 8>;
+        i64: Lanes<i64, 2>, Lanes<i64, 4>;
+        Pair: Lanes<Pair, 4>, Lanes<Pair, 8>;
     }
 }

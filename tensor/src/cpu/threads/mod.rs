@@ -37,9 +37,14 @@ pub const MAX_THREADS: usize = 1024;
 /// # Panics
 /// If a task panics, with its payload: the tasks under way end first, those not yet started may be skipped.
 pub fn parallel_for(tasks: usize, f: impl Fn(usize) + Sync) {
+    region(tasks, &f);
+}
+
+/// As [`parallel_for`]. A task is called through a pointer, so that its code exists once, whether it runs here or on the pool.
+fn region(tasks: usize, f: &(dyn Fn(usize) + Sync)) {
     if tasks > 1 {
         let threads = num_threads().min(tasks);
-        if threads > 1 && pool::run(threads, &Chunks { tasks, f: &f, next: Padded(AtomicUsize::new(0)) }) {
+        if threads > 1 && pool::run(threads, &Chunks { tasks, f, next: Padded(AtomicUsize::new(0)) }) {
             return;
         }
     }
@@ -50,14 +55,14 @@ pub fn parallel_for(tasks: usize, f: impl Fn(usize) + Sync) {
 const CHUNKS_PER_THREAD: usize = 8;
 
 /// Tasks in any order, claimed a chunk at a time.
-struct Chunks<'a, F> {
+struct Chunks<'a> {
     tasks: usize,
-    f: &'a F,
+    f: &'a (dyn Fn(usize) + Sync),
     /// The first task that nobody has claimed.
     next: Padded<AtomicUsize>,
 }
 
-impl<F: Fn(usize) + Sync> Work for Chunks<'_, F> {
+impl Work for Chunks<'_> {
     fn work(&self, _worker: usize, workers: usize) {
         let chunk = (self.tasks / (workers * CHUNKS_PER_THREAD)).max(1);
         loop {

@@ -17,10 +17,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 /// # Panics
 /// If a task panics, with its payload: the tasks under way end first, those not yet started may be skipped.
 pub fn phases(count: usize, tasks: impl Fn(usize) -> usize + Sync, f: impl Fn(usize, usize) + Sync) {
-    let most = (0..count).map(&tasks).max().unwrap_or(0);
+    region(count, &tasks, &f);
+}
+
+/// As [`phases`]. Tasks are called through pointers, so that their code exists once.
+fn region(count: usize, tasks: &Tasks, f: &Step) {
+    let most = (0..count).map(tasks).max().unwrap_or(0);
     if most > 1 && count.max(most) < u32::MAX as usize {
         let threads = num_threads().min(most);
-        if threads > 1 && pool::run(threads, &Phases::new(threads, count, &tasks, &f)) {
+        if threads > 1 && pool::run(threads, &Phases::new(threads, count, tasks, f)) {
             return;
         }
     }
@@ -29,10 +34,15 @@ pub fn phases(count: usize, tasks: impl Fn(usize) -> usize + Sync, f: impl Fn(us
     }
 }
 
-struct Phases<'a, N, F> {
+/// How many tasks a phase has.
+type Tasks<'a> = dyn Fn(usize) -> usize + Sync + 'a;
+/// A task of a phase.
+type Step<'a> = dyn Fn(usize, usize) + Sync + 'a;
+
+struct Phases<'a> {
     count: usize,
-    tasks: &'a N,
-    f: &'a F,
+    tasks: &'a Tasks<'a>,
+    f: &'a Step<'a>,
     /// One for each thread: `phase + 1` in the upper half, how many of its tasks in that phase are claimed in the lower.
     shares: Box<[Padded<AtomicU64>]>,
     /// The tasks that have ended, of all phases.
@@ -42,8 +52,8 @@ struct Phases<'a, N, F> {
     forks: u32,
 }
 
-impl<'a, N, F> Phases<'a, N, F> {
-    fn new(threads: usize, count: usize, tasks: &'a N, f: &'a F) -> Self {
+impl<'a> Phases<'a> {
+    fn new(threads: usize, count: usize, tasks: &'a Tasks, f: &'a Step) -> Self {
         let shares = (0..threads).map(|_| Padded(AtomicU64::new(0))).collect();
         let ended = Padded(AtomicU64::new(0));
         Self { count, tasks, f, shares, ended, stopped: AtomicBool::new(false), forks: pool::forks() }
@@ -74,7 +84,7 @@ impl<'a, N, F> Phases<'a, N, F> {
     }
 }
 
-impl<N: Fn(usize) -> usize + Sync, F: Fn(usize, usize) + Sync> Work for Phases<'_, N, F> {
+impl Work for Phases<'_> {
     fn work(&self, worker: usize, _workers: usize) {
         let mut goal = 0;
         for phase in 0..self.count {

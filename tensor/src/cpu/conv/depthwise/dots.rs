@@ -48,9 +48,11 @@ impl<S: Scalar> Dots<'_, S> {
         let sums = unsafe {
             let mut sums = [[V::zero(); KW]; KH];
             let mut row = 0;
-            while SH > 0 && row + 2 <= rows {
-                self.rows::<V, KH, KW, SH, 2>(first, row, &mut sums);
-                row += 2;
+            if const { SH > 0 } {
+                while row + 2 <= rows {
+                    self.rows::<V, KH, KW, SH, 2>(first, row, &mut sums);
+                    row += 2;
+                }
             }
             while row < rows {
                 self.rows::<V, KH, KW, SH, 1>(first, row, &mut sums);
@@ -135,27 +137,22 @@ impl<S: Scalar> Dots<'_, S> {
         }
     }
 
-    /// All rows of a kernel with KW columns, at most KH at a time.
+    /// All rows of a kernel with KW columns, KH at a time where there are that many and the stride is common, else one by one.
     #[inline(always)]
     unsafe fn blocks<V: Vector<Elem = S>, const KH: usize, const KW: usize>(&mut self) {
         let mut first = 0;
         // SAFETY: as for `run`.
         unsafe {
-            while first + KH <= self.height {
+            while self.stride <= 2 && first + KH <= self.height {
                 match self.stride {
                     1 => self.block::<V, KH, KW, 1>(first),
-                    2 => self.block::<V, KH, KW, 2>(first),
-                    _ => self.block::<V, KH, KW, 0>(first),
+                    _ => self.block::<V, KH, KW, 2>(first),
                 }
                 first += KH;
             }
-            while first < self.height {
-                match self.stride {
-                    1 => self.block::<V, 1, KW, 1>(first),
-                    2 => self.block::<V, 1, KW, 2>(first),
-                    _ => self.block::<V, 1, KW, 0>(first),
-                }
-                first += 1;
+            // A single row of the kernel shares no rows of the sources, so that the stride does not matter.
+            for first in first..self.height {
+                self.block::<V, 1, KW, 0>(first);
             }
         }
     }

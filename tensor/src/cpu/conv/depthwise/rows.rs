@@ -51,16 +51,9 @@ pub(super) fn next<S>(at: &mut *const S, pitch: usize) {
 }
 
 impl<S: Scalar> Rows<'_, S> {
-    /// R rows of C vectors from an output on; PARTIAL where rows are shorter than a vector.
+    /// R rows of C vectors from an output on.
     #[inline(always)]
-    unsafe fn tile<
-        V: Vector<Elem = S>,
-        const KH: usize,
-        const SH: usize,
-        const R: usize,
-        const C: usize,
-        const PARTIAL: bool,
-    >(
+    unsafe fn tile<V: Vector<Elem = S>, const KH: usize, const SH: usize, const R: usize, const C: usize>(
         &self,
         row: usize,
         column: usize,
@@ -97,21 +90,17 @@ impl<S: Scalar> Rows<'_, S> {
                             }
                         }
                     }
-                }, 0 1 2 3 4 5 6 7 8 9 10 11 12 }
+                }, 0 1 2 3 4 5 6 7 8 9 10 }
             }
             for (r, sums) in sums.into_iter().enumerate() {
-                self.write::<V, C, PARTIAL>(sums, row + r, column);
+                self.write::<V, C>(sums, row + r, column);
             }
         }
     }
 
     /// One row of C vectors, for kernels of any height.
     #[inline(always)]
-    unsafe fn line<V: Vector<Elem = S>, const C: usize, const PARTIAL: bool>(
-        &self,
-        row: usize,
-        column: usize,
-    ) {
+    unsafe fn line<V: Vector<Elem = S>, const C: usize>(&self, row: usize, column: usize) {
         // SAFETY: as for `tile`.
         unsafe {
             let mut sums = [V::splat(self.start); C];
@@ -128,25 +117,21 @@ impl<S: Scalar> Rows<'_, S> {
                     from = from.wrapping_add(self.dilation * self.pitch);
                 }
             }
-            self.write::<V, C, PARTIAL>(sums, row, column);
+            self.write::<V, C>(sums, row, column);
         }
     }
 
     /// Stores C vectors of a row.
     #[inline(always)]
-    unsafe fn write<V: Vector<Elem = S>, const C: usize, const PARTIAL: bool>(
-        &self,
-        sums: [V; C],
-        row: usize,
-        column: usize,
-    ) {
+    unsafe fn write<V: Vector<Elem = S>, const C: usize>(&self, sums: [V; C], row: usize, column: usize) {
         let [rows, width] = self.size;
         let at = row * width + column;
         // SAFETY: the outputs belong to the kernel.
         unsafe {
             for (c, sum) in sums.into_iter().enumerate() {
-                // What a short row leaves over is written to the next rows, whose own values follow.
-                if PARTIAL && at + V::LANES > rows * width {
+                // Only a row shorter than a vector reaches the end: what it leaves over is written to the next rows, whose own
+                // values follow.
+                if C == 1 && at + V::LANES > rows * width {
                     sum.store_first(self.out.add(at), width);
                 } else {
                     sum.store(self.out.add(at + c * V::LANES));
@@ -165,17 +150,13 @@ impl<S: Scalar> Rows<'_, S> {
             let row = row.min(rows - ROWS);
             // SAFETY: as for `run`.
             unsafe {
-                if width < V::LANES {
-                    self.tile::<V, KH, SH, ROWS, 1, true>(row, 0);
-                    continue;
-                }
                 let mut column = 0;
                 while column + 2 * V::LANES <= width {
-                    self.tile::<V, KH, SH, ROWS, 2, false>(row, column);
+                    self.tile::<V, KH, SH, ROWS, 2>(row, column);
                     column += 2 * V::LANES;
                 }
                 while column < width {
-                    self.tile::<V, KH, SH, ROWS, 1, false>(row, column.min(width - V::LANES));
+                    self.tile::<V, KH, SH, ROWS, 1>(row, column.min(width.saturating_sub(V::LANES)));
                     column += V::LANES;
                 }
             }
@@ -189,17 +170,13 @@ impl<S: Scalar> Rows<'_, S> {
         for row in 0..rows {
             // SAFETY: as for `run`.
             unsafe {
-                if width < V::LANES {
-                    self.line::<V, 1, true>(row, 0);
-                    continue;
-                }
                 let mut column = 0;
                 while column + 4 * V::LANES <= width {
-                    self.line::<V, 4, false>(row, column);
+                    self.line::<V, 4>(row, column);
                     column += 4 * V::LANES;
                 }
                 while column < width {
-                    self.line::<V, 1, false>(row, column.min(width - V::LANES));
+                    self.line::<V, 1>(row, column.min(width.saturating_sub(V::LANES)));
                     column += V::LANES;
                 }
             }
@@ -224,14 +201,11 @@ impl<S: Scalar> Kernel<S> for Rows<'_, S> {
         // SAFETY: the reach was asserted.
         unsafe {
             match (self.height, self.stride) {
-                (2, 1) if dense => self.tiles::<V, 2, 1>(),
                 (3, 1) if dense => self.tiles::<V, 3, 1>(),
-                (4, 1) if dense => self.tiles::<V, 4, 1>(),
                 (5, 1) if dense => self.tiles::<V, 5, 1>(),
                 (7, 1) if dense => self.tiles::<V, 7, 1>(),
                 (3, 2) if dense => self.tiles::<V, 3, 2>(),
                 (5, 2) if dense => self.tiles::<V, 5, 2>(),
-                (7, 2) if dense => self.tiles::<V, 7, 2>(),
                 _ => self.lines::<V>(),
             }
         }

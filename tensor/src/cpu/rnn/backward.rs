@@ -3,8 +3,9 @@
 
 use super::cell::Cell;
 use super::cut::Cut;
+use super::gates::{self, BackwardPart};
 use super::matrix::{matrix, packed, padded, writable};
-use super::rows::{self, BackwardPart, RowsMut};
+use super::rows::RowsMut;
 use crate::cpu::gemm::{Beta, Epilogue, MatMut, MatRef, Operand, Packed, Rows, gemm, gemm_part, gemm_with};
 use crate::cpu::isa::{self, Isa};
 use crate::cpu::memory::Memory;
@@ -85,7 +86,7 @@ impl<'a, C: Cell> Layer<'a, C> {
         let dc: &mut [f32] = self.dc.as_mut().map_or(&mut [], writable);
         let cells = dc.len() / n;
         let (width, stride) = (C::GRADS * hidden, padded(C::GRADS * hidden));
-        let pass = rows::Backward {
+        let pass = gates::Backward {
             kept: elements(&self.of.kept),
             states: elements(&self.of.output),
             initial: [elements(&self.h0), self.c0.as_ref().map_or(&[][..], elements)],
@@ -126,7 +127,7 @@ impl<'a, C: Cell> Layer<'a, C> {
 struct Steps<'a, C> {
     spec: RnnSpec,
     sizes: RnnSizes,
-    pass: rows::Backward<'a>,
+    pass: gates::Backward<'a>,
     weight: &'a Packed<f32>,
     cut: Cut,
     isa: Isa,
@@ -139,7 +140,7 @@ impl<C: Cell> Steps<'_, C> {
         for taken in (0..self.sizes.t).rev() {
             threads::parallel_for(self.cut.tasks(), |task| {
                 let (rows, units) = self.cut.get(task);
-                self.gates(taken, rows, units);
+                self.gates(&self.part(taken, rows, units));
             });
             let d = Rows(self.products_of(taken, 0..self.sizes.n));
             // SAFETY: nobody else reaches the gradient now.
@@ -152,13 +153,17 @@ impl<C: Cell> Steps<'_, C> {
     /// step before it.
     fn task(&self, taken: usize, task: usize) {
         let (rows, units) = self.cut.get(task);
+        let before = taken.checked_sub(1).map(|taken| self.part(taken, rows.clone(), units.clone()));
         if taken < self.sizes.t {
+            if let Some(before) = &before {
+                gates::ask_for_backward::<C>(&self.pass, before);
+            }
             // SAFETY: a step's tasks have different sequences or units.
             let dh = unsafe { self.pass.dh.matrix_mut(rows.clone(), units.clone()) };
             gemm_part(self.products_of(taken, rows.clone()), self.weight, units.clone(), dh, Beta::One);
         }
-        if taken > 0 {
-            self.gates(taken - 1, rows, units);
+        if let Some(before) = before {
+            self.gates(&before);
         }
     }
 
@@ -170,11 +175,14 @@ impl<C: Cell> Steps<'_, C> {
         unsafe { self.pass.d.matrix(rows, C::GATES * self.sizes.hidden) }
     }
 
-    fn gates(&self, taken: usize, rows: Range<usize>, units: Range<usize>) {
+    fn part(&self, taken: usize, rows: Range<usize>, units: Range<usize>) -> BackwardPart {
         let row = |taken| self.spec.time(taken, self.sizes.t) * self.sizes.n;
-        let part = BackwardPart { own: row(taken), before: taken.checked_sub(1).map(row), rows, units };
+        BackwardPart { own: row(taken), before: taken.checked_sub(1).map(row), rows, units }
+    }
+
+    fn gates(&self, part: &BackwardPart) {
         // SAFETY: a step's tasks have different sequences or units.
-        unsafe { rows::backward::<C>(self.isa, &self.pass, &part) }
+        unsafe { gates::backward::<C>(self.isa, &self.pass, part) }
     }
 }
 

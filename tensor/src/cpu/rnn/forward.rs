@@ -2,8 +2,9 @@
 
 use super::cell::Cell;
 use super::cut::Cut;
+use super::gates::{self, ForwardPart, Products};
 use super::matrix::{packed, padded, writable};
-use super::rows::{self, ForwardPart, RowsMut};
+use super::rows::RowsMut;
 use crate::cpu::gemm::{
     Beta, Epilogue, MatMut, MatRef, Operand, Packed, Rows, Scratch, gemm_part, gemm_with,
 };
@@ -121,8 +122,9 @@ impl<C: Cell> Layer<C> {
         let (stride, c) = (padded(hidden), self.c_n.as_mut().map_or(&mut [][..], writable));
         let cells = c.len() / n;
         let (before, after) = self.states.as_mut_slice::<f32>().split_at_mut(n * stride);
-        let pass = rows::Forward {
+        let pass = gates::Forward {
             kept: RowsMut::new(kept, steps * n, width, width),
+            keeps: self.keeps,
             biases: self.biases.each_ref().map(|bias| bias.as_ref().map_or(zeros, elements::<f32>)),
             states: [before, after].map(|states| RowsMut::new(states, n, hidden, stride)),
             output: RowsMut::new(writable(&mut self.output), t * n, hidden, hidden),
@@ -148,7 +150,7 @@ struct Steps<'a, C> {
     sizes: RnnSizes,
     /// The earliest time among them.
     low: usize,
-    pass: rows::Forward<'a>,
+    pass: gates::Forward<'a>,
     weight: &'a Packed<f32>,
     cut: Cut,
     isa: Isa,
@@ -168,8 +170,9 @@ impl<C: Cell> Steps<'_, C> {
             gemm_with(Operand::Source(&h), Operand::Packed(self.weight), c, Beta::Zero, Epilogue::default());
             threads::parallel_for(self.cut.tasks(), |task| {
                 let (rows, units) = self.cut.get(task);
-                let products = &whole.as_slice::<f32>()[rows.start * gates + units.start..];
-                self.gates(taken, rows, units, products, [gates, self.sizes.hidden]);
+                let elements = &whole.as_slice::<f32>()[rows.start * gates + units.start..];
+                let products = Products { elements, strides: [gates, self.sizes.hidden] };
+                self.gates(&self.part(taken, rows, units), &products);
             });
         }
         Ok(())
@@ -178,6 +181,8 @@ impl<C: Cell> Steps<'_, C> {
     /// Some units of some sequences: their part of the recurrent product, and what the gates make of it while it is in cache.
     fn task(&self, taken: usize, task: usize) {
         let (rows, units) = self.cut.get(task);
+        let part = self.part(taken, rows.clone(), units.clone());
+        gates::ask_for_forward::<C>(&self.pass, &part);
         let (m, n, hidden) = (rows.len(), units.len(), self.sizes.hidden);
         let mut scratch = Scratch::<f32>::new(m * C::GATES * n);
         // SAFETY: a step writes the other states only, and the step before has ended.
@@ -188,21 +193,17 @@ impl<C: Cell> Steps<'_, C> {
             let c = MatMut::new(scratch.as_mut_slice(), gate * n, [m, n], strides);
             gemm_part(h, self.weight, cols, c, Beta::Zero);
         }
-        self.gates(taken, rows, units, scratch.as_slice(), [C::GATES * n, n]);
+        self.gates(&part, &Products { elements: scratch.as_slice(), strides: [C::GATES * n, n] });
     }
 
-    fn gates(
-        &self,
-        taken: usize,
-        rows: Range<usize>,
-        units: Range<usize>,
-        products: &[f32],
-        strides: [usize; 2],
-    ) {
+    fn part(&self, taken: usize, rows: Range<usize>, units: Range<usize>) -> ForwardPart {
         let time = self.spec.time(taken, self.sizes.t);
         let (kept, output) = ((time - self.low) * self.sizes.n, time * self.sizes.n);
-        let part = ForwardPart { products, strides, kept, output, before: taken % 2, rows, units };
+        ForwardPart { kept, output, before: taken % 2, rows, units }
+    }
+
+    fn gates(&self, part: &ForwardPart, products: &Products) {
         // SAFETY: a step's tasks have different sequences or units, and the next step begins when all have ended.
-        unsafe { rows::forward::<C>(self.isa, &self.pass, &part) }
+        unsafe { gates::forward::<C>(self.isa, &self.pass, part, products) }
     }
 }

@@ -1,7 +1,8 @@
 //! Fused recurrent layers: all input products of a chunk of steps at once, then the steps, in one parallel region. A task of a
 //! step has some units: it multiplies the states with these units' weights, which were packed once (and are kept for the next
 //! sequence while they do not change) and stay in its core's cache, and passes over the gates while the products are near.
-//! Threads wait for each other once per step. Both directions of a layer may be taken at once ([`bidirectional`]).
+//! What the gates read and write is asked for before the products, since it lies in lines far apart. Threads wait for each other
+//! once per step. Both directions of a layer may be taken at once ([`bidirectional`]).
 //!
 //! A step's rows are first the input's products and then, in the same place, what the backward pass wants of the gates:
 //! `[t, n, kept * hidden]`, the very tensor that the composed form saves. The backward pass goes through the steps for the gradients
@@ -14,10 +15,12 @@ mod bidirectional;
 mod cell;
 mod cut;
 mod forward;
+mod gates;
 mod matrix;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod unit;
 
 pub(crate) use bidirectional::{rnn_bidirectional, rnn_bidirectional_backward};
 

@@ -29,4 +29,4 @@ pub(crate) mod scalar;
 pub(crate) mod stream;
 #[cfg(test)]
 mod tests;
-mod two;
+pub(crate) mod two;

@@ -59,6 +59,12 @@ impl Gradients {
         self.severed.iter().find(|cut| cut.leaves.contains(&id)).map(|cut| cut.op)
     }
 
+    /// Takes the gradient of a leaf out, if there is one: nobody else holding it, it may be changed in place, and
+    /// [`set`](Self::set) again.
+    pub fn take(&mut self, leaf: &Var) -> Option<Var> {
+        self.by_node.remove(&leaf.node()?.id)
+    }
+
     /// Puts another gradient in place of a leaf's: for clipping and accumulating.
     pub fn set(&mut self, leaf: &Var, gradient: Tensor) {
         if let Some(node) = leaf.node() {

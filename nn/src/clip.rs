@@ -3,6 +3,7 @@
 use crate::Module;
 use crate::grouped::grouped;
 use autograd::{Gradients, Var};
+use tensor::op::BinaryOp;
 use tensor::{DType, Device, Error, ErrorKind, Result, Tensor};
 
 /// Scales all gradients of a model by `max_norm / (total + 1e-6)` if that is less than 1, where `total` is the norm of
@@ -75,7 +76,11 @@ fn clip<M: Module + ?Sized>(
         return Ok(total);
     }
     for (_, leaf, gradient) in found {
-        gradients.set(&leaf, gradient.mul_scalar(scale)?);
+        // In place, where nobody else holds it.
+        drop(gradient);
+        if let Some(gradient) = gradients.take(&leaf) {
+            gradients.set(&leaf, gradient.into_value().binary_scalar_into(BinaryOp::Mul, scale)?);
+        }
     }
     Ok(total)
 }

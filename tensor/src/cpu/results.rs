@@ -39,6 +39,11 @@ impl<'a, T: Scalar> Results<'a, T> {
         Results { all: SharedMut::new(all), stream }
     }
 
+    /// Whether they are written past the caches.
+    pub(crate) fn streams(&self) -> bool {
+        self.stream.is_some()
+    }
+
     /// A task's share, in which no other task writes.
     #[inline(always)]
     pub(crate) fn task(&self) -> Task<'_, T> {

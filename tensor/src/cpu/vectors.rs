@@ -237,6 +237,19 @@ fn total<V: Vector>(
     halved(lanes(parts), combine)
 }
 
+/// The sum of the partial sums, added up in doubles.
+#[inline(always)]
+pub(crate) fn total_in_doubles<V: Vector>(parts: &[V; LANES]) -> f64 {
+    halved(
+        lanes(parts).map(
+            #[inline(always)]
+            |lane| lane.to_f64(),
+        ),
+        #[inline(always)]
+        |a, b| a + b,
+    )
+}
+
 /// The lanes of the partial results.
 #[inline(always)]
 fn lanes<V: Vector>(parts: &[V; LANES]) -> [V::Element; LANES] {
@@ -349,28 +362,6 @@ pub(crate) fn sums<V: Vector, const N: usize, const M: usize>(
         |parts| {
             total(
                 &parts,
-                #[inline(always)]
-                |a, b| a + b,
-            )
-        },
-    )
-}
-
-/// As [`sums`], with the 32 partial sums of each added up in doubles.
-#[inline(always)]
-pub(crate) fn sums_in_doubles<V: Vector, const N: usize, const M: usize>(
-    x: [&[V::Element]; N],
-    pad: [V::Element; N],
-    f: impl Fn([V; N]) -> [V; M],
-) -> [f64; M] {
-    partial_sums(x, pad, f).map(
-        #[inline(always)]
-        |parts| {
-            halved(
-                lanes(&parts).map(
-                    #[inline(always)]
-                    |lane| lane.to_f64(),
-                ),
                 #[inline(always)]
                 |a, b| a + b,
             )

@@ -6,6 +6,7 @@ use super::kernels::ChannelSums;
 use super::{Moments, kernels, parameter, tensor_of};
 use crate::cpu::isa::isa;
 use crate::cpu::reduce::{LEAF, contiguous};
+use crate::cpu::results::{Results, Task};
 use crate::cpu::storage::{elements, filled_shape};
 use crate::cpu::threads::{SharedMut, parallel_chunks_mut, parallel_for};
 use crate::cpu::vectors::Vectorised;
@@ -108,19 +109,20 @@ pub(crate) fn batch_norm_training(
         let (w, b) = (parameter::<A>(weight, c, 1.0)?, parameter::<A>(bias, c, 0.0)?);
         let mut stats = vec![[A::default(); 3]; c];
         let y = filled_shape::<T>(x.shape(), |y| {
-            let (x, y, stats) = (elements::<T>(&x), SharedMut::new(y), SharedMut::new(&mut stats));
+            let (x, y, stats) = (elements::<T>(&x), Results::fresh(isa, y), SharedMut::new(&mut stats));
             planes.each_channel(|k| {
-                let (mut input, mut output) = (Widened::<T>::new(), Widened::<T>::new());
+                let (mut input, mut output, mut y) = (Widened::<T>::new(), Widened::<T>::new(), y.task());
                 let moments = planes.channel(k).map(|at| Moments::of(isa, input.view(&x[at])));
                 let moments = moments.fold(Moments::default(), Moments::merge);
                 let (mean, var) = (A::from_f64(moments.mean), moments.variance());
                 let rstd = A::from_f64((var + eps).sqrt().recip());
                 for at in planes.channel(k) {
-                    let x = input.view(&x[at.clone()]);
+                    let write = |at: Range<usize>, y: &mut [T]| {
+                        let x = input.view(&x[at]);
+                        output.write(y, |y| kernels::normalise(isa, x, mean, rstd, w[k], b[k], y));
+                    };
                     // SAFETY: each channel belongs to one task.
-                    output.write(unsafe { y.slice(at) }, |y| {
-                        kernels::normalise(isa, x, mean, rstd, w[k], b[k], y);
-                    });
+                    unsafe { y.write_blocks(at, LEAF, write) };
                 }
                 // SAFETY: as above.
                 unsafe { stats.slice(k..k + 1) }.fill([mean, A::from_f64(var), rstd]);
@@ -163,17 +165,18 @@ pub(crate) fn batch_norm_apply(
         let (mean, rstd) = (parameter::<A>(Some(mean), c, 0.0)?, parameter::<A>(Some(rstd), c, 1.0)?);
         let (w, b) = (parameter::<A>(weight, c, 1.0)?, parameter::<A>(bias, c, 0.0)?);
         filled_shape::<T>(x.shape(), |y| {
-            let (x, y) = (elements::<T>(&x), SharedMut::new(y));
+            let (x, y) = (elements::<T>(&x), Results::fresh(isa, y));
             let (count, per_task) = (planes.count(), planes.per_task());
             parallel_for(count.div_ceil(per_task), |task| {
-                let (mut input, mut output) = (Widened::<T>::new(), Widened::<T>::new());
+                let (mut input, mut output, mut y) = (Widened::<T>::new(), Widened::<T>::new(), y.task());
                 for i in task * per_task..count.min((task + 1) * per_task) {
                     let (k, at) = planes.piece(i);
-                    let x = input.view(&x[at.clone()]);
+                    let write = |at: Range<usize>, y: &mut [T]| {
+                        let x = input.view(&x[at]);
+                        output.write(y, |y| kernels::normalise(isa, x, mean[k], rstd[k], w[k], b[k], y));
+                    };
                     // SAFETY: each piece belongs to one task.
-                    output.write(unsafe { y.slice(at) }, |y| {
-                        kernels::normalise(isa, x, mean[k], rstd[k], w[k], b[k], y);
-                    });
+                    unsafe { y.write_blocks(at, LEAF, write) };
                 }
             });
             Ok(())
@@ -204,45 +207,52 @@ pub(crate) fn batch_norm_backward(
         let (mean, rstd) = (parameter::<A>(Some(mean), c, 0.0)?, parameter::<A>(Some(rstd), c, 1.0)?);
         let w = parameter::<A>(weight, c, 1.0)?;
         let (g, data) = (elements::<T>(&grad), elements::<T>(&x));
-        let sums = |k: usize, at: Range<usize>| {
+        let sums = |k: usize, at: Range<usize>, next: Range<usize>| {
             let (mut wide_g, mut wide_x) = (Widened::<T>::new(), Widened::<T>::new());
+            let next = [&g[next.clone()], &data[next]];
             let (g, x) = (wide_g.view(&g[at.clone()]), wide_x.view(&data[at]));
-            A::vectorised(isa, ChannelSums { g, x, mean: mean[k], rstd: rstd[k] })
+            A::vectorised(isa, ChannelSums { g, x, mean: mean[k], rstd: rstd[k], next })
         };
         let add = |a: [f64; 2], b: [f64; 2]| [a[0] + b[0], a[1] + b[1]];
         let count = if training { (planes.n * planes.size) as f64 } else { f64::INFINITY };
-        let write = |k: usize, total: [f64; 2], at: Range<usize>, dx: &SharedMut<T>| {
+        let write = |k: usize, total: [f64; 2], at: Range<usize>, dx: &mut Task<T>| {
             let mut wide: [Widened<T>; 3] = std::array::from_fn(|_| Widened::new());
             let [wide_g, wide_x, wide_dx] = &mut wide;
-            let (g, x) = (wide_g.view(&g[at.clone()]), wide_x.view(&data[at.clone()]));
             // The means of h = g · w and of h · z; the statistics are constants outside of training.
             let [h, hz] = total.map(|t| A::from_f64(t / count) * w[k]);
+            let write = |at: Range<usize>, dx: &mut [T]| {
+                let (g, x) = (wide_g.view(&g[at.clone()]), wide_x.view(&data[at]));
+                wide_dx.write(dx, |dx| match training {
+                    true => kernels::channel_backward(isa, g, x, mean[k], rstd[k], w[k], h, hz, dx),
+                    false => kernels::normalise(isa, g, A::zero(), w[k], rstd[k], A::zero(), dx),
+                });
+            };
             // SAFETY: each piece belongs to one task.
-            wide_dx.write(unsafe { dx.slice(at) }, |dx| match training {
-                true => kernels::channel_backward(isa, g, x, mean[k], rstd[k], w[k], h, hz, dx),
-                false => kernels::normalise(isa, g, A::zero(), w[k], rstd[k], A::zero(), dx),
-            });
+            unsafe { dx.write_blocks(at, LEAF, write) };
         };
         // (Σ g, Σ g · z) of each channel.
         let mut totals = vec![[0.0; 2]; c];
         let dx = filled_shape::<T>(x.shape(), |dx| {
-            let dx = SharedMut::new(dx);
+            let dx = Results::fresh(isa, dx);
             if c >= MANY {
                 let totals = SharedMut::new(&mut totals);
                 planes.each_channel(|k| {
-                    let total = planes.channel(k).map(|at| sums(k, at)).fold([0.0; 2], add);
-                    planes.channel(k).for_each(|at| write(k, total, at, &dx));
+                    let next = planes.channel(k).skip(1).chain(std::iter::once(0..0));
+                    let shares = planes.channel(k).zip(next).map(|(at, next)| sums(k, at, next));
+                    let (total, mut dx) = (shares.fold([0.0; 2], add), dx.task());
+                    planes.channel(k).for_each(|at| write(k, total, at, &mut dx));
                     // SAFETY: each channel belongs to one task.
                     unsafe { totals.slice(k..k + 1) }.fill(total);
                 });
                 return Ok(());
             }
-            totals = planes.totals(&planes.shares(sums), add);
+            totals = planes.totals(&planes.shares(|k, at| sums(k, at, 0..0)), add);
             let (pieces, per_task) = (planes.count(), planes.per_task());
             parallel_for(pieces.div_ceil(per_task), |task| {
+                let mut dx = dx.task();
                 for i in task * per_task..pieces.min((task + 1) * per_task) {
                     let (k, at) = planes.piece(i);
-                    write(k, totals[k], at, &dx);
+                    write(k, totals[k], at, &mut dx);
                 }
             });
             Ok(())

@@ -6,7 +6,8 @@
 use super::kernels::{self, ChannelSums};
 use super::{Moments, parameter, tensor_of};
 use crate::cpu::isa::isa;
-use crate::cpu::reduce::contiguous;
+use crate::cpu::reduce::{LEAF, contiguous};
+use crate::cpu::results::Results;
 use crate::cpu::storage::{elements, filled_shape};
 use crate::cpu::threads::{SharedMut, parallel_for};
 use crate::cpu::vectors::Vectorised;
@@ -83,19 +84,20 @@ pub(crate) fn group_norm(
         let (w, b) = (parameter::<A>(weight, shape.c, 1.0)?, parameter::<A>(bias, shape.c, 0.0)?);
         let mut stats = vec![[A::default(); 2]; shape.count()];
         let y = filled_shape::<T>(x.shape(), |y| {
-            let (x, y, stats) = (elements::<T>(&x), SharedMut::new(y), SharedMut::new(&mut stats));
+            let (x, y, stats) = (elements::<T>(&x), Results::fresh(isa, y), SharedMut::new(&mut stats));
             shape.each(|i| {
-                let (mut input, mut output) = (Widened::<T>::new(), Widened::<T>::new());
+                let (mut input, mut output, mut y) = (Widened::<T>::new(), Widened::<T>::new(), y.task());
                 let moments = shape.pieces(i).map(|(_, at)| Moments::of(isa, input.view(&x[at])));
                 let moments = moments.fold(Moments::default(), Moments::merge);
                 let (mean, rstd) =
                     (A::from_f64(moments.mean), A::from_f64((moments.variance() + eps).sqrt().recip()));
                 for (k, at) in shape.pieces(i) {
-                    let x = input.view(&x[at.clone()]);
+                    let write = |at: Range<usize>, y: &mut [T]| {
+                        let x = input.view(&x[at]);
+                        output.write(y, |y| kernels::normalise(isa, x, mean, rstd, w[k], b[k], y));
+                    };
                     // SAFETY: each group belongs to one task.
-                    output.write(unsafe { y.slice(at) }, |y| {
-                        kernels::normalise(isa, x, mean, rstd, w[k], b[k], y);
-                    });
+                    unsafe { y.write_blocks(at, LEAF, write) };
                 }
                 // SAFETY: as above.
                 unsafe { stats.slice(i..i + 1) }.fill([mean, rstd]);
@@ -135,16 +137,18 @@ pub(crate) fn group_norm_backward(
         let mut shares = vec![[0.0; 2]; shape.n * shape.c];
         let dx = filled_shape::<T>(x.shape(), |dx| {
             let (g, x) = (elements::<T>(&grad), elements::<T>(&x));
-            let (dx, shares) = (SharedMut::new(dx), SharedMut::new(&mut shares));
+            let (dx, shares) = (Results::fresh(isa, dx), SharedMut::new(&mut shares));
             shape.each(|i| {
+                let mut dx = dx.task();
                 let mut wide: [Widened<T>; 3] = std::array::from_fn(|_| Widened::new());
                 let [wide_g, wide_x, wide_dx] = &mut wide;
                 // The means over the group of h = g · w and of h · z.
                 let mut means = [0.0; 2];
                 for (k, at) in shape.pieces(i) {
-                    let (g, x) = (wide_g.view(&g[at.clone()]), wide_x.view(&x[at.clone()]));
-                    let sums = A::vectorised(isa, ChannelSums { g, x, mean: mean[i], rstd: rstd[i] });
                     let share = at.start / shape.size;
+                    let next = [&g[at.end..], &x[at.end..]];
+                    let (g, x) = (wide_g.view(&g[at.clone()]), wide_x.view(&x[at]));
+                    let sums = A::vectorised(isa, ChannelSums { g, x, mean: mean[i], rstd: rstd[i], next });
                     // SAFETY: each group belongs to one task.
                     unsafe { shares.slice(share..share + 1) }.fill(sums);
                     let factor = w[k].to_f64() / shape.place(i).len() as f64;
@@ -152,11 +156,14 @@ pub(crate) fn group_norm_backward(
                 }
                 let [h, hz] = means.map(A::from_f64);
                 for (k, at) in shape.pieces(i) {
-                    let (g, x) = (wide_g.view(&g[at.clone()]), wide_x.view(&x[at.clone()]));
+                    let write = |at: Range<usize>, dx: &mut [T]| {
+                        let (g, x) = (wide_g.view(&g[at.clone()]), wide_x.view(&x[at]));
+                        wide_dx.write(dx, |dx| {
+                            kernels::channel_backward(isa, g, x, mean[i], rstd[i], w[k], h, hz, dx);
+                        });
+                    };
                     // SAFETY: as above.
-                    wide_dx.write(unsafe { dx.slice(at) }, |dx| {
-                        kernels::channel_backward(isa, g, x, mean[i], rstd[i], w[k], h, hz, dx);
-                    });
+                    unsafe { dx.write_blocks(at, LEAF, write) };
                 }
             });
             Ok(())

@@ -1,9 +1,11 @@
 //! Layer normalisation, and that by the root mean square: rows of the last dims.
 
-use super::kernels::RowsBackward;
+use super::kernels::{PairBackward, RowBackward, RowSums};
 use super::{Moments, kernels, parameter, tensor_of};
 use crate::cpu::isa::isa;
 use crate::cpu::reduce::{Kernel, contiguous};
+use crate::cpu::results::Results;
+use crate::cpu::simd::stream;
 use crate::cpu::storage::{elements, filled_shape, memory_mut};
 use crate::cpu::threads::{SharedMut, parallel_for};
 use crate::cpu::vectors::Vectorised;
@@ -11,6 +13,7 @@ use crate::cpu::walk::GRAIN;
 use crate::cpu::wide::{Wide, Widened};
 use crate::op::{Real, ReduceOp};
 use crate::{Result, Scalar, Shape, Tensor, composed, match_float};
+use std::ops::Range;
 
 /// Rows whose shares of the gradients of weight and bias are added up before those of blocks are.
 const ROWS: usize = 64;
@@ -146,7 +149,8 @@ fn backward(
         let (mut dw, mut db) = (room()?, room()?);
         let [dw, db] = [&mut dw, &mut db].map(|t| memory_mut::<A>(t).expect("nobody else holds it"));
         let dx = filled_shape::<T>(x.shape(), |dx| {
-            let (g, x, dx) = (elements::<T>(&grad), elements::<T>(&x), SharedMut::new(dx));
+            let (g, x) = (elements::<T>(&grad), elements::<T>(&x));
+            let dx = if n < stream::BLOCK { Results::new(dx) } else { Results::fresh(isa, dx) };
             let (dw, db) = (SharedMut::new(&mut dw[..blocks * n]), SharedMut::new(&mut db[..blocks * n]));
             parallel_for(blocks, |block| {
                 let mut wide: [Widened<T>; 3] = std::array::from_fn(|_| Widened::new());
@@ -156,16 +160,40 @@ fn backward(
                 let (dw, db) = unsafe { (dw.slice(share.clone()), db.slice(share)) };
                 dw.fill(A::zero());
                 db.fill(A::zero());
+                let (mut to, w, mut row) = (dx.task(), &w, block * ROWS);
                 let end = rows.min((block + 1) * ROWS);
-                for first in (block * ROWS..end).step_by(2) {
-                    let these = first..end.min(first + 2);
-                    let at = these.start * n..these.end * n;
+                while row < end {
+                    // Past the caches one by one, while the next is on its way: two rows, and what they are read from, lie in
+                    // the same places of the first cache where rows are powers of two apart.
+                    let count = if dx.streams() || row + 1 == end { 1 } else { 2 };
+                    let at = row * n..(row + count) * n;
+                    let after = [&g[at.end..], &x[at.end..]];
                     let (g, x) = (wide_g.view(&g[at.clone()]), wide_x.view(&x[at.clone()]));
-                    let (mean, rstd) = (&means[these.clone()], &rstds[these]);
+                    let (mean, rstd) = (&means[row..row + count], &rstds[row..row + count]);
+                    row += count;
+                    if count == 2 {
+                        let write = |_, dx: &mut [T]| {
+                            wide_dx.write(dx, |dx| {
+                                A::vectorised(isa, PairBackward { centred, g, x, w, mean, rstd, dx, dw, db });
+                            });
+                        };
+                        // SAFETY: each row belongs to one block. These two are not written in parts.
+                        unsafe { to.write_blocks(at, 2 * n, write) };
+                        continue;
+                    }
+                    let (mean, rstd) = (mean[0], rstd[0]);
+                    let sums = A::vectorised(isa, RowSums { centred, g, x, w, mean, rstd });
+                    let write = |part: Range<usize>, dx: &mut [T]| {
+                        let part = part.start - at.start..part.end - at.start;
+                        after.iter().for_each(|after| stream::prefetch(after, part.clone()));
+                        let [g, x, w] = [g, x, w].map(|x| &x[part.clone()]);
+                        let (dw, db) = (&mut dw[part.clone()], &mut db[part]);
+                        wide_dx.write(dx, |dx| {
+                            A::vectorised(isa, RowBackward { g, x, w, mean, rstd, sums, dx, dw, db });
+                        });
+                    };
                     // SAFETY: each row belongs to one block.
-                    wide_dx.write(unsafe { dx.slice(at) }, |dx| {
-                        A::vectorised(isa, RowsBackward { centred, g, x, mean, rstd, w: &w, dx, dw, db });
-                    });
+                    unsafe { to.write_blocks(at.clone(), n, write) };
                 }
             });
             Ok(())

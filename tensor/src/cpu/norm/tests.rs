@@ -1,4 +1,5 @@
 use super::*;
+use crate::cpu::simd::stream::tests::streaming_from;
 use crate::cpu::{isa, threads};
 use crate::{DType, Device, Distribution, Generator, composed};
 
@@ -143,6 +144,39 @@ fn fused_batch_norm_equals_the_composed_one() -> Result<()> {
                         let (dx, dw, db) = batch_norm_backward(&g, &x, &mean, &rstd, w, training)?;
                         Ok(vec![dx, dw, db])
                     })?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn results_past_the_caches_equal_those_through_them() -> Result<()> {
+    for shape in [[2, 8, 700], [1, 10, 4099], [3, 2, 37]] {
+        for dtype in [DType::F32, DType::F64, DType::BF16] {
+            let (x, g) = (normal(1, &shape)?.to_dtype(dtype)?, normal(2, &shape)?.to_dtype(dtype)?);
+            let all = || -> Result<Vec<Tensor>> {
+                let (y, mean, rstd) = layer_norm(&x, 1, None, None, 1e-5)?;
+                let (dx, dw, db) = layer_norm_backward(&g, &x, &mean, &rstd, None, 1)?;
+                let (z, mean, var, rstd) = batch_norm_training(&x, None, None, 1e-5)?;
+                let dz = batch_norm_backward(&g, &x, &mean, &rstd, None, true)?.0;
+                let dv = batch_norm_backward(&g, &x, &mean, &rstd, None, false)?.0;
+                let v = batch_norm_apply(&x, &var, &rstd, None, None)?;
+                let (u, mean, rstd) = group_norm(&x, 2, None, None, 1e-5)?;
+                let du = group_norm_backward(&g, &x, &mean, &rstd, None)?.0;
+                Ok(vec![y, dx, dw, db, z, dz, dv, v, u, du])
+            };
+            for &level in isa::available() {
+                let run = |n| isa::with_isa(level, || threads::with_num_threads(n, all));
+                let expected = run(1)?;
+                for threads in [1, 2, 3, 7] {
+                    for got in [run(threads)?, streaming_from(1, || run(threads))?] {
+                        for (i, (y, e)) in got.iter().zip(&expected).enumerate() {
+                            let (y, e) = (y.backend().download(y)?, e.backend().download(e)?);
+                            assert!(y == e, "result {i} of {shape:?} {dtype} at {level}, {threads} threads");
+                        }
+                    }
                 }
             }
         }

@@ -33,9 +33,17 @@ pub(super) struct Codes<'a> {
 
 impl Targets for Codes<'_> {
     #[inline(always)]
-    fn each(&self, plane: usize, f: impl FnMut(usize, usize)) {
+    fn each(&self, plane: usize, mut f: impl FnMut(usize, usize)) {
         let codes = &self.codes[plane * self.size..][..self.size];
-        self.pool.decode(|i| usize::from(codes[i]), f);
+        // Where each code stands, from the start of its window: one for every byte, so that none is out of bounds.
+        let mut places = [0; 256];
+        for (out, rows) in self.pool.output_rows() {
+            self.pool.places(rows, &mut places);
+            let windows = &self.pool.axes[2].windows;
+            for ((i, &code), window) in out.clone().zip(&codes[out]).zip(windows) {
+                f(i, places[usize::from(code)] + window.start);
+            }
+        }
     }
 }
 

@@ -111,17 +111,24 @@ impl<'a> MaxPool<'a> {
         matches!(self.way, Way::Pairs(_)) && self.full && self.axes.iter().all(apart)
     }
 
+    /// Where each code of a window stands that looks at these rows, if the window starts at column 0.
+    #[inline(always)]
+    pub(super) fn places(&self, rows: &[usize], places: &mut [usize]) {
+        let (w, step) = (self.axes[2].size, self.axes[2].windows.first().map_or(1, |w| w.step));
+        for (row, places) in rows.iter().zip(places.chunks_mut(self.columns.max(1))) {
+            places.iter_mut().enumerate().for_each(|(k, place)| *place = row * w + k * step);
+        }
+    }
+
     /// Calls `f(output, index)` with the place in the plane that each output's code stands for.
     #[inline(always)]
     pub(super) fn decode(&self, code: impl Fn(usize) -> usize, mut f: impl FnMut(usize, usize)) {
-        let (w, windows) = (self.axes[2].size, &self.axes[2].windows);
-        let step = windows.first().map_or(1, |w| w.step);
-        let mut places = vec![];
+        let windows = &self.axes[2].windows;
+        let mut places = vec![0; self.codes()];
         for (out, rows) in self.output_rows() {
-            places.clear();
-            places.extend(rows.iter().flat_map(|row| (0..self.columns).map(move |k| row * w + k * step)));
+            self.places(rows, &mut places);
             for (i, window) in out.zip(windows) {
-                let empty = !self.full && (places.is_empty() || window.elements().len() == 0);
+                let empty = !self.full && (rows.is_empty() || window.elements().len() == 0);
                 f(i, if empty { 0 } else { places[code(i)] + window.start });
             }
         }
@@ -358,6 +365,8 @@ fn split<A: WideFloat>(x: &[A], w: usize, way: &Way, phases: &mut Vec<A>) {
 }
 
 /// One output, with the elements of its window in each row.
+///
+/// Without branches: which element is the larger cannot be predicted.
 #[inline(always)]
 fn single<A: WideFloat>(
     x: &[A],
@@ -366,16 +375,21 @@ fn single<A: WideFloat>(
     window: impl Iterator<Item = usize> + Clone,
     columns: usize,
 ) -> (A, A) {
-    let mut best = (-A::splat(f64::INFINITY), code_zero::<A>());
-    let mut any = false;
-    for (r, row) in rows.iter().enumerate() {
-        for (k, column) in window.clone().enumerate() {
-            let x = x[row * w + column];
-            if !any || x > best.0 || Comparable::is_nan(x) {
-                best = (x, code_zero::<A>() + A::from_f64((r * columns + k) as f64));
-                any = true;
-            }
-        }
+    let mut found = (-A::splat(f64::INFINITY), code_zero::<A>());
+    if let (Some(row), Some(column)) = (rows.first(), window.clone().next()) {
+        found.0 = x[row * w + column];
     }
-    best
+    let mut first = code_zero::<A>();
+    for row in rows {
+        let mut here = first;
+        for column in window.clone() {
+            let x = x[row * w + column];
+            // As in `largest_of`.
+            let wins = (x > found.0) | Comparable::is_nan(x);
+            found = (if wins { x } else { found.0 }, if wins { here } else { found.1 });
+            here = here + A::one();
+        }
+        first = first + A::splat(columns as f64);
+    }
+    found
 }

@@ -31,6 +31,12 @@ fn cases(generator: &mut Generator) -> Vec<(Vec<usize>, Pool)> {
         (vec![1, 2, 7, 66], Pool::from(2).padding(1)),
         (vec![1, 1, 5, 67], Pool::from([3, 2]).stride([1, 2])),
         (vec![1, 1, 4, 3, 40], Pool::from(2)),
+        // Windows that share rows: by their stride, across depths, all of them, and with others beside them.
+        (vec![1, 2, 11, 41], Pool::from(3).stride([1, 2])),
+        (vec![2, 1, 10, 38], Pool::from([4, 3]).stride([3, 2]).padding([2, 1])),
+        (vec![1, 2, 5, 2, 40], Pool::from([2, 2, 3]).stride([1, 1, 2])),
+        (vec![1, 1, 4, 7, 39], Pool::from(3).stride(2).padding(1)),
+        (vec![1, 1, 9, 40], Pool::from(3).stride(2).dilation([2, 1])),
         (vec![1, 1, 1, 1], Pool::from(1)),
         (vec![0, 3, 4, 4], Pool::from(2)),
         (vec![40, 30, 12, 10], Pool::from(2)),

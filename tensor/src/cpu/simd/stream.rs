@@ -8,6 +8,7 @@
 
 use crate::cpu::isa::Isa;
 use bytemuck::{Pod, cast_slice};
+use std::ops::Range;
 use std::sync::OnceLock;
 
 /// Elements computed at a time: longer blocks take longer, as the store buffer drains more slowly than they are computed.
@@ -85,6 +86,21 @@ pub(crate) fn finish() {
     unsafe {
         std::arch::x86_64::_mm_sfence();
     }
+}
+
+/// Asks for elements that will be read soon, if they are there: memory they lie in goes into the second-level cache.
+///
+/// Processors do so by themselves where a loop reads on and on, but not across pages, and not for what another loop will read.
+#[inline(always)]
+pub(crate) fn prefetch<T>(x: &[T], at: Range<usize>) {
+    #[cfg(target_arch = "x86_64")]
+    for line in x.get(at).unwrap_or_default().chunks(LINE / size_of::<T>()) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: every machine of this architecture has the instruction, which reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (x, at);
 }
 
 #[cfg(test)]

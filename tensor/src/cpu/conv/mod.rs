@@ -10,6 +10,7 @@
 
 mod amx;
 mod correlate;
+mod deal;
 mod depthwise;
 mod direct;
 mod dots;

@@ -1,7 +1,10 @@
 //! Planes of images as kernels read them: zeros around them, contiguous rows, in the type that sums are in.
 
+use super::deal::{Deal, Lines};
 use super::geometry::{Dims, volume};
+use super::level::Levels;
 use crate::cpu::gemm::GemmElement;
+use crate::cpu::isa::isa;
 use crate::cpu::storage::memory;
 use crate::cpu::threads::parallel_chunks_mut;
 use crate::{Scalar, Tensor};
@@ -122,7 +125,9 @@ impl Frame {
         image: usize,
         first: usize,
         out: &mut [T::Acc],
-    ) {
+    ) where
+        T::Acc: Levels,
+    {
         let plane = self.volume();
         if plane == 0 {
             return;
@@ -141,8 +146,47 @@ impl Frame {
         image: usize,
         channel: usize,
         out: &mut [T::Acc],
-    ) {
+    ) where
+        T::Acc: Levels,
+    {
+        if self.fold == 2 && images.along[2] == 1 && T::NATIVE {
+            return self.deal_plane(images, image, channel, out);
+        }
         self.fill_from(images, image, channel, out, |start, step, row| images.row(start, step, row));
+    }
+
+    /// Writes a plane with contiguous rows of a native type, framed and folded in two.
+    fn deal_plane<T: Scalar + GemmElement>(
+        &self,
+        images: &Images<T>,
+        image: usize,
+        channel: usize,
+        out: &mut [T::Acc],
+    ) where
+        T::Acc: Levels,
+    {
+        out.fill(T::Acc::zeroed());
+        let [d, h, w]: [_; 3] = std::array::from_fn(|i| self.overlap(i, images.dims[i]));
+        if [d.2, h.2, w.2].contains(&0) {
+            return;
+        }
+        let start = images.start(image, channel) as isize + w.1 as isize;
+        let columns = [self.at([0, 0, w.0]), if w.2 > 1 { self.at([0, 0, w.0 + 1]) } else { 0 }];
+        let row = 2 * self.part();
+        let slabs = out.chunks_exact_mut(self.dims[1] * row).skip(d.0).take(d.2);
+        for (i, out) in slabs.enumerate() {
+            let lines = Lines {
+                first: -self.lead[1],
+                count: self.dims[1],
+                rows: images.dims[1],
+                start: start + (d.1 + i) as isize * images.along[0],
+                pitch: images.along[1],
+                to: row,
+            };
+            // Native types are their own accumulators.
+            let data = bytemuck::cast_slice(images.data);
+            T::Acc::run(isa(), Deal { data, lines, len: w.2, columns, out });
+        }
     }
 
     /// Writes a plane, framed, its values as they are stored.
@@ -281,6 +325,25 @@ mod tests {
                         }
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn columns_dealt_by_vectors_are_those_dealt_one_by_one() -> Result<()> {
+        let x = Tensor::arange(1, 1 + 2 * 2 * 3 * 5 * 41, 1, &Device::cpu())?.to_dtype(crate::DType::F32)?;
+        let x = x.reshape([2, 2, 3, 5, 41])?;
+        // The same values, no neighbours in memory.
+        let apart = x.transpose(3, 4)?.contiguous()?.transpose(3, 4)?;
+        for lead in [[0, 0, 0], [1, 2, 3], [-1, -1, -5], [4, 0, 1], [0, -6, 2]] {
+            for dims in [[5, 8, 50], [3, 5, 41], [2, 1, 12], [1, 3, 1]] {
+                let frame = Frame { lead, dims, fold: 2 };
+                let [mut dealt, mut expected] =
+                    [vec![f32::NAN; frame.volume()], vec![f32::NAN; frame.volume()]];
+                frame.fill_plane(&Images::<f32>::new(&x), 1, 1, &mut dealt);
+                frame.fill_plane(&Images::<f32>::new(&apart), 1, 1, &mut expected);
+                assert_eq!(dealt, expected, "{frame:?}");
             }
         }
         Ok(())

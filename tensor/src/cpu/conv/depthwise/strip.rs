@@ -4,9 +4,10 @@
 //! share them: those after a row are those before the next.
 
 use crate::cpu::conv::ConvElement;
-use crate::cpu::conv::level::{Kernel, Levels};
+use crate::cpu::conv::deal::{Deal, Lines};
+use crate::cpu::conv::level::Levels;
 use crate::cpu::conv::planes::{Frame, Images};
-use crate::cpu::gemm::{GemmElement, Scalar, Vector};
+use crate::cpu::gemm::GemmElement;
 use crate::cpu::isa::Isa;
 use crate::cpu::wide::dispatch;
 use bytemuck::Zeroable;
@@ -90,33 +91,6 @@ impl Strip {
     }
 }
 
-/// The rows of a strip, and where those of the plane are.
-#[derive(Clone, Copy)]
-struct Lines {
-    /// The plane's row that is the strip's first, if the plane has it.
-    first: isize,
-    /// Rows of the strip.
-    count: usize,
-    /// Rows of the plane.
-    rows: usize,
-    /// Where the plane starts in memory.
-    start: isize,
-    /// From row to row of the plane.
-    pitch: isize,
-    /// From row to row of the strip.
-    to: usize,
-}
-
-impl Lines {
-    /// The rows of the strip that the plane has, and where the first of them starts in memory.
-    #[inline(always)]
-    fn inside(&self) -> (Range<usize>, isize) {
-        let before = (-self.first).clamp(0, self.count as isize);
-        let end = (self.rows as isize - self.first).clamp(before, self.count as isize);
-        (before as usize..end as usize, self.start + (self.first + before) * self.pitch)
-    }
-}
-
 dispatch! {
     /// Writes rows of `len` values, those that the plane does not have as zeros.
     fn copy<T: GemmElement>(data: &[T], lines: Lines, step: isize, len: usize, out: &mut [T::Acc]) {
@@ -169,76 +143,5 @@ fn copy_run<T: GemmElement, const N: usize>(from: &[T], out: &mut [T::Acc], at: 
     let (from, out) = (&from[at..at + N], &mut out[at..at + N]);
     for i in 0..N {
         out[i] = from[i].widen();
-    }
-}
-
-/// Writes rows whose even and odd columns have places of their own, those that the plane does not have as zeros.
-struct Deal<'a, S> {
-    data: &'a [S],
-    lines: Lines,
-    /// Columns of the plane; at least one.
-    len: usize,
-    /// Where the even and the odd ones start in a row of the strip.
-    columns: [usize; 2],
-    out: &'a mut [S],
-}
-
-impl<S: Scalar> Kernel<S> for Deal<'_, S> {
-    #[inline(always)]
-    unsafe fn run<V: Vector<Elem = S>>(self) {
-        let Deal { data, lines, len, columns, out } = self;
-        let lens = [len.div_ceil(2), len / 2];
-        let (inside, start) = lines.inside();
-        let last = start + (inside.len() as isize - 1) * lines.pitch;
-        let in_data = |at: isize| at >= 0 && at as usize + len <= data.len();
-        assert!(inside.is_empty() || (in_data(start) && in_data(last)), "the rows lie in the plane's memory");
-        let width = (columns[0] + lens[0]).max(columns[1] + lens[1]);
-        assert!(
-            lines.count == 0 || (lines.count - 1) * lines.to + width <= out.len(),
-            "the strip has all rows"
-        );
-        for i in 0..lines.count {
-            let row = &mut out[i * lines.to..][..width];
-            if !inside.contains(&i) {
-                row[columns[0]..][..lens[0]].fill(S::ZERO);
-                row[columns[1]..][..lens[1]].fill(S::ZERO);
-                continue;
-            }
-            let at = start + (i - inside.start) as isize * lines.pitch;
-            // SAFETY: the first and the last row of the plane are inside the data (asserted above), and so are those between;
-            // the row of the strip has both parts; the caller vouches for the instructions.
-            unsafe {
-                let from = data.as_ptr().offset(at);
-                let to = columns.map(|column| row.as_mut_ptr().add(column));
-                deal_row::<V>(from, lens, to);
-            }
-        }
-    }
-}
-
-/// # Safety
-/// There are as many values as `lens` has in all from `from` on, and room for each part; the instructions of `V` exist.
-#[inline(always)]
-unsafe fn deal_row<V: Vector>(from: *const V::Elem, lens: [usize; 2], to: [*mut V::Elem; 2]) {
-    let pairs = lens[1];
-    // SAFETY: the caller vouches for the values and places of all pairs, and of one value more where there is one.
-    unsafe {
-        if pairs < V::LANES {
-            for i in 0..pairs {
-                *to[0].add(i) = *from.add(2 * i);
-                *to[1].add(i) = *from.add(2 * i + 1);
-            }
-        } else {
-            for at in (0..pairs).step_by(V::LANES) {
-                // The last vectors start early.
-                let at = at.min(pairs - V::LANES);
-                let (even, odd) = V::load(from.add(2 * at)).deal(V::load(from.add(2 * at + V::LANES)));
-                even.store(to[0].add(at));
-                odd.store(to[1].add(at));
-            }
-        }
-        if lens[0] > pairs {
-            *to[0].add(pairs) = *from.add(2 * pairs);
-        }
     }
 }

@@ -104,7 +104,7 @@ pub(super) fn run(
         let (group, planes, parts) =
             (unit / (blocks * deep), plan.planes(unit / blocks % deep), plan.parts(unit % blocks));
         let count = parts.iter().map(|part| part.rows.len()).sum::<usize>() * plan.tiles[1];
-        let (inputs, sums) = (pass.sources * plan.pitch[0], pass.outs * plan.pitch[1]);
+        let [inputs, sums] = plan.position;
         let mut memory = Memory::new(POSITIONS * (inputs + sums) * size_of::<f32>())?;
         let (transformed, rest) = memory.as_mut_slice::<f32>().split_at_mut(POSITIONS * inputs);
         let products = &mut rest[..POSITIONS * sums];
@@ -227,7 +227,7 @@ fn transform_inputs(
                 count: part.rows.len(),
                 width: plan.tiles[1],
                 out: &mut out[to..],
-                position: pass.sources * plan.pitch[0],
+                position: plan.position[0],
             };
             f32::run(isa, inputs);
         }

@@ -37,6 +37,8 @@ pub(super) struct Plan<'a> {
     planes: usize,
     /// Values from channel to channel, of transformed inputs and of sums.
     pub pitch: [usize; 2],
+    /// Values from position to position, likewise.
+    pub position: [usize; 2],
 }
 
 impl<'a> Plan<'a> {
@@ -53,10 +55,12 @@ impl<'a> Plan<'a> {
         let planes = (wanted / tiles[1]).clamp(1, depth);
         let planes = depth.div_ceil(depth.div_ceil(planes));
         let rows = (wanted / (planes * tiles[1])).clamp(1, pass.n * tiles[0]);
-        let mut plan = Plan { pass, slices, stride, tiles, rows, planes, pitch: [0; 2] };
+        let mut plan = Plan { pass, slices, stride, tiles, rows, planes, pitch: [0; 2], position: [0; 2] };
         // An odd number of cache lines, so that the channels do not compete for the same sets.
         let pitch = |planes: usize| ((planes * rows * tiles[1] + SLACK).div_ceil(LINE) | 1) * LINE;
         plan.pitch = [pitch(plan.inputs(planes)), pitch(planes)];
+        // A line more than the channels have: nor do the positions, which the transforms write and read side by side.
+        plan.position = [pass.sources * plan.pitch[0] + LINE, pass.outs * plan.pitch[1] + LINE];
         plan
     }
 

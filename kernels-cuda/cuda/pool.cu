@@ -162,7 +162,7 @@ DEVICE void adaptive_max_pool(const Windows &windows, u32 count, Global<T> y, Gl
                 const Wide<T> value = widen(T(x[start + at * windows.inner.divisor]));
                 if (where < 0 || larger(value, best)) best = value, where = at;
             }
-    y[e] = x[start + where * windows.inner.divisor]; // no cell is empty
+    y[e] = narrow<T>(best); // no cell is empty
     index[e] = where;
 }
 

@@ -151,6 +151,12 @@ fn exact(a: &[f32], b: &[f32], [m, k, n]: [usize; 3]) -> Vec<(f64, f64)> {
     (0..m * n).map(|e| ((0..k).map(|l| term(e, l)).sum(), (0..k).map(|l| term(e, l).abs()).sum())).collect()
 }
 
+/// The same operands with contiguous rows or columns.
+fn in_every_layout(x: &Tensor, y: &Tensor) -> Result<[(Tensor, Tensor); 4]> {
+    let turned = |t: &Tensor| t.t()?.copy()?.t();
+    Ok([(x.clone(), y.clone()), (turned(x)?, y.clone()), (x.clone(), turned(y)?), (turned(x)?, turned(y)?)])
+}
+
 #[test]
 fn each_f32_mode_is_as_exact_as_it_says_in_every_layout() {
     fn check(gpu: &Device) -> Result<()> {
@@ -158,13 +164,7 @@ fn each_f32_mode_is_as_exact_as_it_says_in_every_layout() {
         let (a, b) = (uniform(&[m, k], 1), uniform(&[k, n], 2));
         let expected = exact(&a, &b, [m, k, n]);
         let (x, y) = (Tensor::from_vec(a, [m, k], gpu)?, Tensor::from_vec(b, [k, n], gpu)?);
-        let turned = |t: &Tensor| t.t()?.copy()?.t();
-        for (x, y) in [
-            (x.clone(), y.clone()),
-            (turned(&x)?, y.clone()),
-            (x.clone(), turned(&y)?),
-            (turned(&x)?, turned(&y)?),
-        ] {
+        for (x, y) in in_every_layout(&x, &y)? {
             let mut worst = vec![];
             for mode in [F32Mode::Strict, F32Mode::Auto, F32Mode::Fast, F32Mode::Bf16] {
                 let got = with_f32_mode(mode, || x.matmul(&y))?.to_vec::<f32>()?;
@@ -280,14 +280,8 @@ fn products_of_bytes_are_those_of_the_processor() {
                 let (a, b) = (bytes([m, k], da, 1)?, bytes([k, n], db, 7)?);
                 let expected = a.int_mm(&b)?.to_vec::<i32>()?;
                 let (x, y) = (a.to_device(gpu)?, b.to_device(gpu)?);
-                let turned = |t: &Tensor| t.t()?.copy()?.t();
-                for (x, y) in [
-                    (x.clone(), y.clone()),
-                    (turned(&x)?, y.clone()),
-                    (x.clone(), turned(&y)?),
-                    (turned(&x)?, turned(&y)?),
-                    (x.flip([0, 1])?.copy()?.flip([0, 1])?, y.clone()),
-                ] {
+                let reversed = (x.flip([0, 1])?.copy()?.flip([0, 1])?, y.clone());
+                for (x, y) in in_every_layout(&x, &y)?.into_iter().chain([reversed]) {
                     assert_eq!(x.int_mm(&y)?.to_vec::<i32>()?, expected, "{da} {db} {m} {k} {n}");
                 }
             }

@@ -9,22 +9,21 @@
 
 #include "store.h"
 
-// The first warpgroup: one thread fills the ring.
+// The first warpgroup: one thread fills the ring, with what the operands bring.
 template <int BM, int BN, int CLUSTER, bool A_BY_K, bool B_BY_K, class P>
 DEVICE void produce(const P &p, const TensorMap &a, const TensorMap &b, Ring<BM, BN, CLUSTER> ring, u32 count) {
     constexpr u32 SHARE = BN / CLUSTER; // of the columns
     const u32 rank = CLUSTER > 1 ? cluster_rank() : 0;
     ROLLED for (u32 t = block_x() / CLUSTER; t < count; t += grid_x() / CLUSTER) {
         const Task task(p, t);
-        i32 of_a[2], of_b[2];
-        p.a.matrix(task.matrix, of_a);
-        p.b.matrix(task.matrix, of_b);
         const u32 row = (task.row * CLUSTER + rank) * BM, column = task.column * BN + rank * SHARE;
+        const auto left = p.a.place(row, task.matrix);
+        const auto right = p.b.place(column, task.matrix);
         ROLLED for (u32 k = task.from; k < task.to; k += RING_DEPTH, ring.next()) {
             mbarrier_wait(ring.empty(), ring.parity ^ 1);
             mbarrier_arrive_expect(ring.full(), ring.STAGE);
-            bring<BM, A_BY_K, false>(a, ring.left(), ring.full(), row, k, of_a);
-            bring<SHARE, B_BY_K, (CLUSTER > 1)>(b, ring.right() + rank * SHARE * ROW_BYTES, ring.full(), column, k, of_b);
+            p.a.template bring<BM, A_BY_K, false>(a, ring.left(), ring.full(), left, k);
+            p.b.template bring<SHARE, B_BY_K, (CLUSTER > 1)>(b, ring.right() + rank * SHARE * ROW_BYTES, ring.full(), right, k);
         }
     }
     // The other block's arrivals must not find this one gone.

@@ -57,20 +57,24 @@ struct Mapped {
     u32 steps[2];
     u32 unused;
 
-    DEVICE void matrix(u32 z, i32 (&at)[2]) const {
+    // Where a tile begins: its first row, and its matrix.
+    struct Place {
+        u32 row;
+        i32 matrix[2];
+    };
+
+    DEVICE Place place(u32 row, u32 z) const {
         const u32 outer = inner.quotient(z);
-        at[0] = i32((z - outer * inner.divisor) * steps[0]);
-        at[1] = i32(outer * steps[1]);
+        return {row, {i32((z - outer * inner.divisor) * steps[0]), i32(outer * steps[1])}};
+    }
+
+    // ROWS rows from a place on, for 64 of k from `k` on, to `to` in this block, or in both of the cluster.
+    template <int ROWS, bool BY_K, bool MULTICAST> DEVICE void bring(const TensorMap &map, u32 to, u32 arrives, const Place &place, u32 k) const {
+        constexpr u32 BOXES = BY_K ? 1 : ROWS / 64;
+        UNROLL for (u32 box = 0; box < BOXES; box++) {
+            const i32 at[4] = {i32(BY_K ? k : place.row + 64 * box), i32(BY_K ? place.row : k), place.matrix[0], place.matrix[1]};
+            if constexpr (MULTICAST) tma_load_multicast(to + box * CHUNK_BYTES, map, arrives, at, 3);
+            else tma_load(to + box * CHUNK_BYTES, map, arrives, at);
+        }
     }
 };
-
-// ROWS rows of an operand from `row` on, for 64 of k from `k` on, to `to` in the given blocks of the cluster.
-template <int ROWS, bool BY_K, bool MULTICAST>
-DEVICE void bring(const TensorMap &map, u32 to, u32 arrives, u32 row, u32 k, const i32 (&matrix)[2]) {
-    constexpr u32 BOXES = BY_K ? 1 : ROWS / 64;
-    UNROLL for (u32 box = 0; box < BOXES; box++) {
-        const i32 at[4] = {i32(BY_K ? k : row + 64 * box), i32(BY_K ? row : k), matrix[0], matrix[1]};
-        if constexpr (MULTICAST) tma_load_multicast(to + box * CHUNK_BYTES, map, arrives, at, 3);
-        else tma_load(to + box * CHUNK_BYTES, map, arrives, at);
-    }
-}

@@ -105,6 +105,11 @@ impl Plan {
         allowed.min_by(|a, b| cost(a).total_cmp(&cost(b))).expect("one part is always allowed")
     }
 
+    /// Whether nothing is done to a tile's sums but that each column has its bias, so that TMA may store them.
+    pub(in crate::backend) fn leaves_sums(&self, out: &Output) -> bool {
+        self.parts == 1 && out.bias_row == 0 && out.epilogue.is_plain()
+    }
+
     /// Elements of all partial sums.
     fn partial(&self, extent: Extent) -> usize {
         self.parts.saturating_mul(extent.m).saturating_mul(extent.n).saturating_mul(extent.matrices)
@@ -252,53 +257,74 @@ impl Hopper {
 
     /// Computes it.
     pub(super) fn run(&self, gpu: &'static Gpu, work: &Work<Strided, Strided>) -> Result<()> {
-        let Hopper { plan: Plan { tile, parts, depth }, a, b, .. } = *self;
-        let Work { extent, out, pointers: [y, _, _, bias], dtype, .. } = *work;
-        let (down, across) = tile.grid(extent);
-        let product = Product {
-            k: extent.k as u32,
-            depth: depth as u32,
-            first: 0,
-            parts: Divisor::new(parts),
-            tiles: Tiles::new(down, across),
-            share: 0,
-            a: a.mapped(),
-            b: b.mapped(),
-            out,
-        };
-        let partial = match parts {
-            1 => None,
-            _ => Some(New::contiguous(gpu, self.plan.partial(extent), DType::F32)?),
-        };
-        let sums = partial.as_ref().map_or(Pointer::NONE, New::at);
-        let as_they_are = parts == 1 && out.bias_row == 0 && out.epilogue.is_plain();
-        let by_tma = as_they_are && extent.n.is_multiple_of(8) && y.0.is_multiple_of(16);
-        let (map_a, map_b) = (a.map(dtype, tile.rows)?, b.map(dtype, tile.columns / tile.cluster)?);
-        let map_y = if by_tma { results(y, extent, dtype)? } else { map_a };
-        let count = self.plan.count(extent);
-        let clusters = count.min((gpu.multiprocessors / tile.cluster).max(1));
-        let launch =
-            Launch { shared: tile.shared() as u32, ..Launch::new((clusters * tile.cluster) as u32, 384) };
-        let (count, by_tma) = (count as u32, u32::from(by_tma));
-        launch::hopper(
-            gpu,
-            &self.kernel,
-            launch,
-            product,
-            map_a,
-            map_b,
-            map_y,
-            count,
-            by_tma,
-            y,
-            sums,
-            bias,
-        )?;
-        if parts > 1 {
-            sum_parts(gpu, work, parts, sums)?;
-        }
-        Ok(())
+        let Hopper { plan, a, b, kernel } = self;
+        let Work { extent, out, pointers, dtype, .. } = *work;
+        let maps = [a.map(dtype, plan.tile.rows)?, b.map(dtype, plan.tile.columns / plan.tile.cluster)?];
+        let whole = extent.n.is_multiple_of(8) && pointers[0].0.is_multiple_of(16);
+        let by_tma = plan.leaves_sums(&out) && whole;
+        let map = if by_tma { Some(results(pointers[0], extent, dtype)?) } else { None };
+        let work = Work { extent, a: a.mapped(), b: b.mapped(), out, pointers, dtype };
+        run(gpu, kernel, launch::hopper, plan, &work, maps, map)
     }
+}
+
+/// What launches the kernels of a kind of operands: maps of A, B and the results, how many tiles, whether TMA stores them, then y,
+/// partial sums and bias.
+pub(in crate::backend) type Launcher<A, B> = fn(
+    &Gpu,
+    &str,
+    Launch,
+    Product<A, B>,
+    TensorMap,
+    TensorMap,
+    TensorMap,
+    u32,
+    u32,
+    Pointer,
+    Pointer,
+    Pointer,
+) -> std::result::Result<(), CudaError>;
+
+/// Computes a product as it was planned. Results are stored by TMA where there is a map of them, which a plan without parts may have
+/// if it [leaves sums as they are](Plan::leaves_sums).
+pub(in crate::backend) fn run<A: Copy, B: Copy>(
+    gpu: &'static Gpu,
+    kernel: &str,
+    launcher: Launcher<A, B>,
+    plan: &Plan,
+    work: &Work<A, B>,
+    [map_a, map_b]: [TensorMap; 2],
+    results: Option<TensorMap>,
+) -> Result<()> {
+    let (Plan { tile, parts, depth }, Work { extent, a, b, out, pointers: [y, _, _, bias], .. }) = (*plan, *work);
+    let (down, across) = tile.grid(extent);
+    let product = Product {
+        k: extent.k as u32,
+        depth: depth as u32,
+        first: 0,
+        parts: Divisor::new(parts),
+        tiles: Tiles::new(down, across),
+        share: 0,
+        a,
+        b,
+        out,
+    };
+    let partial = match parts {
+        1 => None,
+        _ => Some(New::contiguous(gpu, plan.partial(extent), DType::F32)?),
+    };
+    let sums = partial.as_ref().map_or(Pointer::NONE, New::at);
+    let count = plan.count(extent);
+    let clusters = count.min((gpu.multiprocessors / tile.cluster).max(1));
+    let launch =
+        Launch { shared: tile.shared() as u32, ..Launch::new((clusters * tile.cluster) as u32, 384) };
+    let (count, by_tma) = (count as u32, u32::from(results.is_some()));
+    let map_y = results.unwrap_or(map_a);
+    launcher(gpu, kernel, launch, product, map_a, map_b, map_y, count, by_tma, y, sums, bias)?;
+    if parts > 1 {
+        sum_parts(gpu, work, parts, sums)?;
+    }
+    Ok(())
 }
 
 /// The map of row-major results.

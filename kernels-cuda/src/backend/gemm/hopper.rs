@@ -296,7 +296,8 @@ pub(in crate::backend) fn run<A: Copy, B: Copy>(
     [map_a, map_b]: [TensorMap; 2],
     results: Option<TensorMap>,
 ) -> Result<()> {
-    let (Plan { tile, parts, depth }, Work { extent, a, b, out, pointers: [y, _, _, bias], .. }) = (*plan, *work);
+    let (Plan { tile, parts, depth }, Work { extent, a, b, out, pointers: [y, _, _, bias], .. }) =
+        (*plan, *work);
     let (down, across) = tile.grid(extent);
     let product = Product {
         k: extent.k as u32,

@@ -25,6 +25,7 @@
 //
 //   registers_shrink<R>()  registers_grow<R>()     by all threads of a warpgroup (128): how many registers each has
 //   wgmma<T, N, A_BY_K, B_BY_K>(sums, a, b, add)   sums[64][N] (+)= a[64][K] b[N][K]ᵀ, K of 32 bytes, by a warpgroup
+//   wgmma_of_bytes<A, B, N>(sums, a, b, add)       the same of bytes along k, with or without a sign, in 32 bits
 //   wgmma_fence()  wgmma_commit()  wgmma_wait<N>()    before the first of a batch; a group ends; until all but N groups are done
 //   stmatrix_x4(shared, i, v)  stmatrix_x4_trans       four 8 x 8 matrices of 16-bit elements, the inverse of ldmatrix_x4
 //   tf32                       a float that wgmma rounds to 10 bits of mantissa

@@ -2,4 +2,4 @@
 // archs: sm_90a
 #include "hopper/gemm.h"
 
-HOPPER_TILES(bf16)
+HOPPER_TILES(HOPPER_LAYOUTS, hopper::Halves<bf16>, bf16)

@@ -2,4 +2,4 @@
 // archs: sm_90a
 #include "hopper/gemm.h"
 
-HOPPER_TILES(f16)
+HOPPER_TILES(HOPPER_LAYOUTS, hopper::Halves<f16>, f16)

@@ -36,7 +36,7 @@ struct Wgmma {
     std::uint64_t a = 0, b = 0;
     bool add = false;
     unsigned group = 0;
-    float *sums[WARPGROUP] = {};
+    void *sums[WARPGROUP] = {}; // of floats, or of 32-bit integers
     std::function<void(Wgmma &)> multiply;
 };
 

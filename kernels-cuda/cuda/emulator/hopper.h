@@ -148,12 +148,21 @@ inline void check_box(const TensorMap &map, unsigned rank, std::uint32_t at, con
     if (offset + map.box_bytes() > m.dynamic_shared) m.fail(std::string(what) + ": the box exceeds shared memory");
 }
 
+// A float as copies of type tf32 bring it: rounded to 10 bits of mantissa, to the nearest.
+inline void round_to_tf32(std::uint8_t *value) {
+    std::uint32_t bits;
+    std::memcpy(&bits, value, 4);
+    if ((bits & 0x7F800000) != 0x7F800000) bits = (bits + 0xFFF + (bits >> 13 & 1)) & ~0x1FFFu;
+    std::memcpy(value, &bits, 4);
+}
+
 inline void load_box(std::uint32_t to, const TensorMap &map, std::uint32_t barrier, const std::int32_t *at) {
     Block &block = owner(to, "a copy to shared memory");
     each_of_box(map, at, [&](const std::uint8_t *from, std::uint32_t offset) {
         const std::uint32_t place = permuted((to & OFFSET_MASK) + offset, map.swizzle);
         std::uint8_t value[8] = {};
         if (from) std::memcpy(value, from, map.size);
+        if (map.type == TensorMap::TF32) round_to_tf32(value);
         std::memcpy(block.shared + place, value, map.size);
         std::memcpy(block.own.seen + place, value, map.size);
     });
@@ -268,9 +277,8 @@ struct tf32 {
 
 namespace emulator {
 
-// An element of a wgmma's operand, as its descriptor says: row `row` of 64 or N, and k.
-template <class T> float element(const Block &block, std::uint64_t descriptor, unsigned row, unsigned k, bool by_k) {
-    constexpr unsigned SIZE = sizeof(T);
+// Where an element of a wgmma's operand lies, as its descriptor says: row `row` of 64 or N, and k.
+template <unsigned SIZE> const std::uint8_t *element(const Block &block, std::uint64_t descriptor, unsigned row, unsigned k, bool by_k) {
     const std::uint32_t start = (descriptor & 0x3FFF) << 4, leading = (descriptor >> 16 & 0x3FFF) << 4, stride = (descriptor >> 32 & 0x3FFF) << 4;
     const unsigned width = descriptor >> 62 == 1 ? 128 : descriptor >> 62 == 2 ? 64 : descriptor >> 62 == 3 ? 32 : 16; // bytes of a permuted row
     std::uint32_t at = start;
@@ -279,33 +287,43 @@ template <class T> float element(const Block &block, std::uint64_t descriptor, u
     else at += row * SIZE % width + row * SIZE / width * leading + k % 8 * width + k / 8 * stride;
     at = permuted(at, width == 128 ? 3 : width == 64 ? 2 : width == 32 ? 1 : 0);
     if (at + SIZE > machine().dynamic_shared) machine().fail("wgmma: a descriptor leads beyond shared memory");
-    if constexpr (SIZE == 2) {
-        T value;
-        std::memcpy(&value, block.own.seen + at, 2);
-        return to_float(value);
-    } else {
-        std::uint32_t bits;
-        std::memcpy(&bits, block.own.seen + at, 4);
-        bits &= ~0x1FFFu; // what the instruction does not look at
-        float value;
-        std::memcpy(&value, &bits, 4);
-        return value;
-    }
+    return block.own.seen + at;
 }
 
-template <class T, int N, bool A_BY_K, bool B_BY_K> void multiply(const Block &block, Wgmma &w) {
-    constexpr unsigned K = 32 / sizeof(T);
-    float a[64][K], b[N][K];
+// The number there, as the instructions multiply it: of tf32 the upper bits.
+template <class T> auto number(const std::uint8_t *at) {
+    std::conditional_t<sizeof(T) == 4, std::uint32_t, T> value;
+    std::memcpy(&value, at, sizeof(T));
+    if constexpr (sizeof(T) == 4) return float_of(value & ~0x1FFFu);
+    else if constexpr (sizeof(T) == 2) return to_float(value);
+    else return int(value);
+}
+
+// Floats are summed exactly, and the sum is truncated; integers wrap.
+inline float sum_of(const float *a, const float *b, unsigned count, float before) {
+    double sum = before;
+    for (unsigned k = 0; k < count; k++) sum += double(a[k]) * b[k];
+    return truncated(sum);
+}
+inline std::int32_t sum_of(const int *a, const int *b, unsigned count, std::int32_t before) {
+    std::uint32_t sum = std::uint32_t(before);
+    for (unsigned k = 0; k < count; k++) sum += std::uint32_t(a[k] * b[k]);
+    return std::int32_t(sum);
+}
+
+template <class A, class B, class Sum, int N> void multiply(const Block &block, Wgmma &w, bool a_by_k, bool b_by_k) {
+    constexpr unsigned K = 32 / sizeof(A);
+    decltype(number<A>(nullptr)) a[64][K];
+    decltype(number<B>(nullptr)) b[N][K];
     for (unsigned k = 0; k < K; k++) {
-        for (unsigned i = 0; i < 64; i++) a[i][k] = element<T>(block, w.a, i, k, A_BY_K);
-        for (unsigned j = 0; j < N; j++) b[j][k] = element<T>(block, w.b, j, k, B_BY_K);
+        for (unsigned i = 0; i < 64; i++) a[i][k] = number<A>(element<sizeof(A)>(block, w.a, i, k, a_by_k));
+        for (unsigned j = 0; j < N; j++) b[j][k] = number<B>(element<sizeof(B)>(block, w.b, j, k, b_by_k));
     }
     for (unsigned t = 0; t < WARPGROUP; t++)
         for (unsigned i = 0; i < N / 2; i++) {
             const unsigned row = t / 32 * 16 + t % 32 / 4 + 8 * (i / 2 % 2), column = i / 4 * 8 + t % 4 * 2 + i % 2;
-            float sum = w.add ? w.sums[t][i] : 0;
-            for (unsigned k = 0; k < K; k++) sum += a[row][k] * b[column][k];
-            w.sums[t][i] = sum;
+            Sum &sum = static_cast<Sum *>(w.sums[t])[i];
+            sum = sum_of(a[row], b[column], K, w.add ? sum : 0);
         }
 }
 
@@ -320,23 +338,37 @@ inline void execute_oldest(Warpgroup &group) {
 
 inline void wgmma_fence() { emulator::machine().self().own.fenced = true; }
 
-template <class T, int N, bool A_BY_K, bool B_BY_K> void wgmma(float (&d)[N / 2], std::uint64_t a, std::uint64_t b, bool add) {
-    static_assert(sizeof(T) == 2 || (A_BY_K && B_BY_K), "32-bit operands lie along k");
-    emulator::Machine &m = emulator::machine();
-    emulator::Fiber &f = m.self();
+namespace emulator {
+
+// One thread's part of issuing an instruction.
+template <class A, class B, int N, class Sum> void issue(Sum (&d)[N / 2], std::uint64_t a, std::uint64_t b, bool add, bool a_by_k, bool b_by_k) {
+    Machine &m = machine();
+    Fiber &f = m.self();
     if (!f.own.fenced) m.fail("wgmma without wgmma_fence");
-    emulator::Warpgroup &group = f.block->own.warpgroups[f.thread / emulator::WARPGROUP];
+    Warpgroup &group = f.block->own.warpgroups[f.thread / WARPGROUP];
     const unsigned at = f.own.wgmmas++ - group.first;
     if (at == group.queue.size()) group.queue.emplace_back();
-    emulator::Wgmma &w = group.queue[at];
+    Wgmma &w = group.queue[at];
     if (w.issued == 0) {
         w.a = a, w.b = b, w.add = add, w.group = f.own.groups;
-        w.multiply = [block = f.block](emulator::Wgmma &all) { emulator::multiply<T, N, A_BY_K, B_BY_K>(*block, all); };
+        w.multiply = [block = f.block, a_by_k, b_by_k](Wgmma &all) { multiply<A, B, Sum, N>(*block, all, a_by_k, b_by_k); };
     } else if (w.a != a || w.b != b || w.add != add || w.group != f.own.groups) m.fail("wgmma: the threads of a warpgroup disagree");
-    w.sums[f.thread % emulator::WARPGROUP] = d;
-    if (++w.issued < emulator::WARPGROUP) return;
+    w.sums[f.thread % WARPGROUP] = d;
+    if (++w.issued < WARPGROUP) return;
     m.wake_all(group.waiting);
-    if (at == 0 && m.random() % 2) emulator::execute_oldest(group);
+    if (at == 0 && m.random() % 2) execute_oldest(group);
+}
+
+} // namespace emulator
+
+template <class T, int N, bool A_BY_K, bool B_BY_K> void wgmma(float (&d)[N / 2], std::uint64_t a, std::uint64_t b, bool add) {
+    static_assert(sizeof(T) == 2 || (A_BY_K && B_BY_K), "32-bit operands lie along k");
+    emulator::issue<T, T, N>(d, a, b, add, A_BY_K, B_BY_K);
+}
+
+template <class A, class B, int N> void wgmma_of_bytes(std::int32_t (&d)[N / 2], std::uint64_t a, std::uint64_t b, bool add) {
+    static_assert(sizeof(A) == 1 && sizeof(B) == 1, "bytes, with a sign or without");
+    emulator::issue<A, B, N>(d, a, b, add, true, true);
 }
 
 inline void wgmma_commit() { emulator::machine().self().own.groups++; }

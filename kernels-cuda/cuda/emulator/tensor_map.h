@@ -5,6 +5,7 @@
 
 struct alignas(128) TensorMap {
     static constexpr std::uint32_t MARK = 0x50414D54;
+    static constexpr std::uint32_t TF32 = 11; // the type of floats that copies round
 
     std::uint64_t base;
     std::uint64_t unused;       // holds the bit that is cleared for small tensors

@@ -127,27 +127,37 @@ template <int LEFT> DEVICE void wgmma_wait() { asm volatile("wgmma.wait_group.sy
 #define SUMS_128 SUMS_64 \
     ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95" \
     ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
-#define SUM_4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
-#define SUM_16(i) SUM_4(i), SUM_4(i + 4), SUM_4(i + 8), SUM_4(i + 12)
-#define OPERANDS_32 SUM_16(0), SUM_16(16)
-#define OPERANDS_64 OPERANDS_32, SUM_16(32), SUM_16(48)
-#define OPERANDS_128 OPERANDS_64, SUM_16(64), SUM_16(80), SUM_16(96), SUM_16(112)
+#define SUM_4(c, i) c(d[i]), c(d[i + 1]), c(d[i + 2]), c(d[i + 3])
+#define SUM_16(c, i) SUM_4(c, i), SUM_4(c, i + 4), SUM_4(c, i + 8), SUM_4(c, i + 12)
+#define OPERANDS_32(c) SUM_16(c, 0), SUM_16(c, 16)
+#define OPERANDS_64(c) OPERANDS_32(c), SUM_16(c, 32), SUM_16(c, 48)
+#define OPERANDS_128(c) OPERANDS_64(c), SUM_16(c, 64), SUM_16(c, 80), SUM_16(c, 96), SUM_16(c, 112)
 
 // One instruction: `count` sums a thread, then the numbers of the operands after them.
 #define WGMMA_16_BITS(type, n, count, a_, b_, add_, turn_a, turn_b)                                                              \
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" add_ ", 0;\n"                                                             \
                  "wgmma.mma_async.sync.aligned.m64n" n "k16.f32." type "." type " {" SUMS_##count "}, %" a_ ", %" b_ ", p, 1, 1, %" turn_a ", %" turn_b ";\n}" \
-                 : OPERANDS_##count                                                                                              \
+                 : OPERANDS_##count("+f")                                                                                        \
                  : "l"(a), "l"(b), "r"(std::uint32_t{add}), "n"(A_BY_K ? 0 : 1), "n"(B_BY_K ? 0 : 1))
 #define WGMMA_TF32(n, count, a_, b_, add_)                                                                                       \
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" add_ ", 0;\n"                                                             \
                  "wgmma.mma_async.sync.aligned.m64n" n "k8.f32.tf32.tf32 {" SUMS_##count "}, %" a_ ", %" b_ ", p, 1, 1;\n}"       \
-                 : OPERANDS_##count                                                                                              \
+                 : OPERANDS_##count("+f")                                                                                        \
                  : "l"(a), "l"(b), "r"(std::uint32_t{add}))
 #define WGMMA(n, count, a_, b_, add_, turn_a, turn_b)                                                                            \
     if constexpr (std::is_same_v<T, f16>) WGMMA_16_BITS("f16", n, count, a_, b_, add_, turn_a, turn_b);                          \
     else if constexpr (std::is_same_v<T, bf16>) WGMMA_16_BITS("bf16", n, count, a_, b_, add_, turn_a, turn_b);                   \
     else WGMMA_TF32(n, count, a_, b_, add_)
+#define WGMMA_8_BITS(A_, B_, n, count, a_, b_, add_)                                                                             \
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" add_ ", 0;\n"                                                             \
+                 "wgmma.mma_async.sync.aligned.m64n" n "k32.s32." A_ "." B_ " {" SUMS_##count "}, %" a_ ", %" b_ ", p;\n}"        \
+                 : OPERANDS_##count("+r")                                                                                        \
+                 : "l"(a), "l"(b), "r"(std::uint32_t{add}))
+#define WGMMA_BYTES(n, count, a_, b_, add_)                                                                                      \
+    if constexpr (std::is_signed_v<A> && std::is_signed_v<B>) WGMMA_8_BITS("s8", "s8", n, count, a_, b_, add_);                  \
+    else if constexpr (std::is_signed_v<A>) WGMMA_8_BITS("s8", "u8", n, count, a_, b_, add_);                                    \
+    else if constexpr (std::is_signed_v<B>) WGMMA_8_BITS("u8", "s8", n, count, a_, b_, add_);                                    \
+    else WGMMA_8_BITS("u8", "u8", n, count, a_, b_, add_)
 
 // The sums of a thread: d[i] is that of row 16 warp + lane / 4 + 8 (i / 2 % 2), column 8 (i / 4) + 2 (lane % 4) + i % 2.
 template <class T, int N, bool A_BY_K, bool B_BY_K> DEVICE void wgmma(float (&d)[N / 2], std::uint64_t a, std::uint64_t b, bool add) {
@@ -156,6 +166,15 @@ template <class T, int N, bool A_BY_K, bool B_BY_K> DEVICE void wgmma(float (&d)
     if constexpr (N == 64) { WGMMA("64", 32, "32", "33", "34", "35", "36"); }
     if constexpr (N == 128) { WGMMA("128", 64, "64", "65", "66", "67", "68"); }
     if constexpr (N == 256) { WGMMA("256", 128, "128", "129", "130", "131", "132"); }
+}
+
+// The same of bytes of types A and B, along k.
+template <class A, class B, int N> DEVICE void wgmma_of_bytes(std::int32_t (&d)[N / 2], std::uint64_t a, std::uint64_t b, bool add) {
+    static_assert(sizeof(A) == 1 && sizeof(B) == 1, "bytes, with a sign or without");
+    static_assert(N == 64 || N == 128 || N == 256, "the widths that there are instructions for here");
+    if constexpr (N == 64) { WGMMA_BYTES("64", 32, "32", "33", "34"); }
+    if constexpr (N == 128) { WGMMA_BYTES("128", 64, "64", "65", "66"); }
+    if constexpr (N == 256) { WGMMA_BYTES("256", 128, "128", "129", "130"); }
 }
 
 template <class T> DEVICE void stmatrix_x4(const Shared<T> &to, std::int64_t i, const Vec<std::uint32_t, 4> &v) {

@@ -58,10 +58,14 @@ pub(crate) struct Edges {
 impl Edges {
     /// The histories of `inputs`.
     pub(crate) fn of(inputs: &[&Var]) -> Edges {
-        let history = |v: &&Var| v.history.clone();
-        let mut first = [History::Constant, History::Constant];
-        first.iter_mut().zip(inputs).for_each(|(edge, input)| *edge = history(input));
-        Edges { count: inputs.len(), first, rest: inputs.iter().skip(2).map(history).collect() }
+        let history = |v: &Var| v.history.clone();
+        let (first, rest) = match inputs {
+            [] => ([History::Constant, History::Constant], vec![]),
+            [a] => ([history(a), History::Constant], vec![]),
+            [a, b] => ([history(a), history(b)], vec![]),
+            [a, b, rest @ ..] => ([history(a), history(b)], rest.iter().map(|v| history(v)).collect()),
+        };
+        Edges { count: inputs.len(), first, rest }
     }
 
     /// How many there are.
@@ -189,14 +193,15 @@ impl<R: Rule + ?Sized> Node<R> {
     fn take_apart(&mut self, pending: &mut Vec<Arc<Node>>) {
         // In this order, so that nothing it saved is the last owner of an input.
         self.saved.get_mut().unwrap_or_else(PoisonError::into_inner).rule.forget();
-        let edges = std::mem::take(&mut self.edges);
-        for edge in edges.first.into_iter().chain(edges.rest) {
-            if let History::Node(node) = edge
+        let mut take = |edge: &mut History| {
+            if let History::Node(node) = std::mem::take(edge)
                 && Arc::strong_count(&node) == 1
             {
                 pending.push(node);
             }
-        }
+        };
+        self.edges.first.iter_mut().for_each(&mut take);
+        self.edges.rest.iter_mut().for_each(take);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Convolutions of images. FLOPs: `2 · n · out · (in / groups) · kernel² · height' · width'` forward, twice that backward,
+//! Convolutions of images; `conv_kinds.rs` has the rarer ones. FLOPs: `2 · n · out · (in / groups) · kernel² · height' · width'` forward, twice that backward,
 //! or once where the input is an image that needs no gradient.
 
 use crate::data::random;
@@ -7,7 +7,7 @@ use crate::gemm::text;
 use crate::peers::{burn as theirs, candle, gradus as ours};
 use crate::row::{Peer, Reference, Row, Type, Work};
 use ::burn::tensor::module;
-use ::burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
+use ::burn::tensor::ops::ConvOptions;
 use gradus::prelude::*;
 
 /// What is convolved with what: bias included, images square.
@@ -218,34 +218,13 @@ fn exact(case: Case) -> Reference {
     })
 }
 
-/// `[8, 128, 28, 28]` to `[8, 64, 56, 56]`, kernel 4, stride 2, padding 1.
-fn transposed() -> Row {
-    let (x, w) = ([8, 128, 28, 28], [128, 64, 4, 4]);
-    let flops = 2.0 * (8 * 128 * 28 * 28 * 64 * 16) as f64;
-    Row::new("conv/transposed/n8_128x28x28_64_k4s2/f32", Work::Flops(flops, Type::F32))
-        .with(Peer::Gradus, move || {
-            let (x, w) = (ours::tensor(1, x).map_err(text)?, ours::scaled(2, w, 0.1).map_err(text)?);
-            let conv = Conv::default().stride(2).padding(1);
-            form(move || x.conv_transpose(&w, None, &conv, 0))
-        })
-        .with(Peer::Candle, move || {
-            let (x, w) = (candle::tensor(1, x.as_slice()).map_err(text)?, candle::scaled(2, w.as_slice(), 0.1).map_err(text)?);
-            form(move || x.conv_transpose2d(&w, 1, 0, 2, 1))
-        })
-        .with(Peer::Burn, move || {
-            let (x, w) = (theirs::tensor(1, x), theirs::scaled(2, w, 0.1));
-            let options = ConvTransposeOptions::new([2, 2], [1, 1], [0, 0], [1, 1], 1);
-            sure(move || module::conv_transpose2d(x.clone(), w.clone(), None, options.clone()))
-        })
-        .torch("x = rnd(1, 8, 128, 28, 28); w = rnd(2, 128, 64, 4, 4, scale=0.1)\nf = lambda: F.conv_transpose2d(x, w, None, 2, 1)")
-}
-
 pub(crate) fn rows() -> Vec<Row> {
     let (k56, k14) = (Case::new([8, 64, 56, 64], 3), Case::new([32, 256, 14, 256], 3));
     let stem = Case { stride: 2, ..Case::new([8, 3, 224, 64], 7) };
     let digits = Case::new([64, 1, 28, 32], 3);
     let lenet = Case { padding: 0, ..Case::new([64, 6, 12, 16], 5) };
     let depthwise = Case { groups: 128, ..Case::new([8, 128, 56, 128], 3) };
+    let halving = Case { stride: 2, ..depthwise };
     let bf16 = |case| Case { bf16: true, ..case };
     let k28 = Case::new([8, 128, 28, 128], 3);
     let k32 = Case::new([32, 64, 32, 64], 3);
@@ -269,7 +248,8 @@ pub(crate) fn rows() -> Vec<Row> {
         backward(lenet),
         forward(depthwise).quick(),
         backward(depthwise).quick(),
-        transposed(),
+        forward(halving),
+        backward(halving),
         forward(bf16(k56)),
         backward(bf16(k56)),
         forward(bf16(k14)),

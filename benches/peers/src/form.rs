@@ -22,6 +22,13 @@ pub(crate) trait Answer {
     fn append(&self, to: &mut Vec<f32>) -> Result<(), String>;
 }
 
+impl Answer for f32 {
+    fn append(&self, to: &mut Vec<f32>) -> Result<(), String> {
+        to.push(*self);
+        Ok(())
+    }
+}
+
 impl<A: Answer, B: Answer> Answer for (A, B) {
     fn append(&self, to: &mut Vec<f32>) -> Result<(), String> {
         self.0.append(to)?;

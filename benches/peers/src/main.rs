@@ -5,6 +5,7 @@
 //! collects them and writes the table.
 
 mod conv;
+mod conv_kinds;
 mod data;
 mod elementwise;
 mod form;
@@ -13,6 +14,7 @@ mod limits;
 mod machine;
 mod measure;
 mod models;
+mod optim;
 mod overhead;
 mod peers;
 mod reduce_norm;
@@ -84,9 +86,11 @@ fn rows() -> Vec<Row> {
     let families = [
         gemm::rows,
         conv::rows,
+        conv_kinds::rows,
         rnn::rows,
         elementwise::rows,
         reduce_norm::rows,
+        optim::rows,
         overhead::rows,
         train::rows,
     ];

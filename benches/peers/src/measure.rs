@@ -58,8 +58,8 @@ pub(crate) fn measure(row: &Row, plan: &Plan, limits: &Limits) -> Value {
                     errors.push((peer, error(&sample, &exact())));
                 }
                 match calibrated(peer, &mut *form, plan) {
-                    Ok((reps, samples, rounds)) => {
-                        entries.push(Entry { peer, form, reps, samples, rounds, least: f64::MAX })
+                    Ok((reps, samples, rounds, least)) => {
+                        entries.push(Entry { peer, form, reps, samples, rounds, least })
                     }
                     Err(e) => complain(row, peer, &e),
                 }
@@ -138,9 +138,16 @@ fn error(sample: &Sample, exact: &dyn Fn(usize) -> (f64, f64)) -> (f64, f64) {
     (errors.iter().copied().fold(0.0, f64::max), errors.iter().sum::<f64>() / errors.len() as f64)
 }
 
-/// Runs per sample, samples per round, rounds: so that a round takes about a slice. Slow ones get few.
-fn calibrated(peer: Peer, form: &mut dyn Form, plan: &Plan) -> Result<(usize, usize, usize), String> {
+/// What takes longer than so many seconds is run once.
+const ONCE: f64 = 2.0;
+
+/// Runs per sample, samples per round, rounds, so that a round takes about a slice, and the least time so far. Slow ones get
+/// few rounds, the slowest none but this.
+fn calibrated(peer: Peer, form: &mut dyn Form, plan: &Plan) -> Result<(usize, usize, usize, f64), String> {
     let mut once = form.time(1, 1)?;
+    if once > ONCE {
+        return Ok((1, 1, 0, once));
+    }
     if once < 0.02 {
         once = once.min(form.time(1, 1)?);
     }
@@ -151,5 +158,6 @@ fn calibrated(peer: Peer, form: &mut dyn Form, plan: &Plan) -> Result<(usize, us
     let reps = (50e-6 / once).ceil().max(1.0);
     let samples = (plan.slice / (once * reps)).ceil().clamp(1.0, 1e4);
     let few = if peer == Peer::Gradus || peer.is_torch() { 3 } else { 1 };
-    Ok((reps as usize, samples as usize, if once > 0.2 { plan.rounds.min(few) } else { plan.rounds }))
+    let rounds = if once > 0.2 { plan.rounds.min(few) } else { plan.rounds };
+    Ok((reps as usize, samples as usize, rounds, f64::MAX))
 }

@@ -187,6 +187,38 @@ fn layer_norm() -> [Row; 2] {
     [forward, backward]
 }
 
+/// Rows of 64 elements, as attention heads and small embeddings have them.
+fn short_rows() -> [Row; 2] {
+    const SHORT: [usize; 2] = [65536, 64];
+    let python = format!("x = rnd(1, *{SHORT:?}, scale=3.0); w = rnd(2, 64); b = rnd(3, 64)\n");
+    let of = || {
+        let x = ours::scaled(1, SHORT, 3.0)?;
+        Ok::<_, gradus::Error>([x, ours::tensor(2, [64])?, ours::tensor(3, [64])?])
+    };
+    let forward = Row::new("norm/layer_norm_forward/65536x64/f32", Work::Copy(2.0 * BYTES))
+        .with(Peer::Gradus, move || {
+            let [x, w, b] = of().map_err(text)?;
+            form(move || x.layer_norm(&[64], Some(&w), Some(&b), 1e-5))
+        })
+        .torch(python.clone() + "f = lambda: F.layer_norm(x, (64,), w, b)");
+    let backward = Row::new("norm/layer_norm_backward/65536x64/f32", Work::Copy(3.0 * BYTES))
+        .within(1e-3)
+        .with(Peer::Gradus, move || {
+            let [x, w, b] = of().map_err(text)?.map(Var::leaf);
+            let y = x.layer_norm(&[64], Some(&w), Some(&b), 1e-5).map_err(text)?;
+            let from = ours::back_from(ours::tensor(4, SHORT).map_err(text)?);
+            form(move || grad(&y, &[&x, &w, &b], &from))
+        })
+        .torch_grad(
+            python
+                + &format!(
+                    "ins = [x, w, b]\nfor t in ins: t.requires_grad_(True)\ny = F.layer_norm(x, (64,), w, b); g = rnd(4, *{SHORT:?})\n\
+                     f = lambda: torch.autograd.grad(y, ins, g, retain_graph=True)"
+                ),
+        );
+    [forward, backward]
+}
+
 fn batch_norm() -> [Row; 2] {
     let [_, c, ..] = IMAGES;
     let python = format!("bn = nn.BatchNorm2d({c}); x = rnd(1, *{IMAGES:?}, scale=3.0)\n");
@@ -275,11 +307,57 @@ fn max_pool() -> [Row; 2] {
     [forward, backward]
 }
 
+/// Pooling of other windows: ours, and PyTorch in both layouts.
+fn pool(name: &str, apply: fn(&Var) -> gradus::Result<Var>, result: [usize; 4], torch: &str) -> [Row; 2] {
+    let bytes = IMAGE_BYTES + 4.0 * result.iter().product::<usize>() as f64;
+    let forward = |layout: &str| format!("x = rnd(1, *{IMAGES:?})\n{layout}f = lambda: F.{torch}\n");
+    let backward = |layout: &str| {
+        let python = forward(layout);
+        format!(
+            "{python}x.requires_grad_(True); y = f(); g = rnd(4, *{result:?})\n\
+             f = lambda: torch.autograd.grad(y, x, g, retain_graph=True)"
+        )
+    };
+    let last = "x = last(x)\n";
+    let there = Row::new(format!("pool/{name}_forward/8x64x56x56/f32"), Work::Copy(bytes))
+        .with(Peer::Gradus, move || {
+            let x = Var::from(ours::tensor(1, IMAGES).map_err(text)?);
+            form(move || apply(&x))
+        })
+        .torch(forward(""))
+        .snippet(Peer::TorchLast, forward(last), false);
+    let back = Row::new(format!("pool/{name}_backward/8x64x56x56/f32"), Work::Copy(bytes))
+        .with(Peer::Gradus, move || {
+            let x = Var::leaf(ours::tensor(1, IMAGES).map_err(text)?);
+            let y = apply(&x).map_err(text)?;
+            let g = ours::tensor(4, result).map_err(text)?;
+            let from = ours::back_from(g);
+            form(move || grad(&y, &[&x], &from))
+        })
+        .torch_grad(backward(""))
+        .snippet(Peer::TorchLast, backward(last), true);
+    [there, back]
+}
+
 pub(crate) fn rows() -> Vec<Row> {
     let mut rows = reductions();
     rows.extend([softmax(), cross_entropy(false), cross_entropy(true)]);
     rows.extend(layer_norm());
+    rows.extend(short_rows());
     rows.extend(batch_norm());
     rows.extend(max_pool());
+    rows.extend(pool(
+        "max3s2",
+        |x| x.max_pool2d(Pool::new(3).stride(2).padding(1)),
+        [8, 64, 28, 28],
+        "max_pool2d(x, 3, 2, 1)",
+    ));
+    rows.extend(pool("avg2", |x| x.avg_pool2d(2), [8, 64, 28, 28], "avg_pool2d(x, 2)"));
+    rows.extend(pool(
+        "avg3s1",
+        |x| x.avg_pool2d(Pool::new(3).stride(1).padding(1)),
+        IMAGES,
+        "avg_pool2d(x, 3, 1, 1)",
+    ));
     rows
 }

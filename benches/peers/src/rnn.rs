@@ -18,6 +18,8 @@ struct Case {
     gru: bool,
     hidden: usize,
     bf16: bool,
+    /// Both directions, side by side in the result.
+    both: bool,
 }
 
 impl Case {
@@ -26,11 +28,16 @@ impl Case {
     }
 
     fn flops(self) -> f64 {
-        (2 * STEPS * BATCH * 2 * self.hidden * self.gates() * self.hidden) as f64
+        let directions = if self.both { 2 } else { 1 };
+        (directions * 2 * STEPS * BATCH * 2 * self.hidden * self.gates() * self.hidden) as f64
     }
 
     fn row(self, what: &str, times: f64) -> Row {
-        let kind = if self.gru { "gru" } else { "lstm" };
+        let kind = match (self.gru, self.both) {
+            (true, _) => "gru",
+            (false, false) => "lstm",
+            (false, true) => "bilstm",
+        };
         let (dtype, of) = if self.bf16 { ("bf16", Type::BF16) } else { ("f32", Type::F32) };
         let name = format!("rnn/{kind}_{what}/t{STEPS}_n{BATCH}_h{}/{dtype}", self.hidden);
         Row::new(name, Work::Flops(times * self.flops(), of))
@@ -51,13 +58,14 @@ impl Case {
 
     fn ours(self) -> gradus::Result<Ours> {
         let (h, mut init) = (self.hidden, Init::new(0));
+        let config = RnnConfig { bidirectional: self.both, ..Default::default() };
         if self.gru {
-            let gru = Gru::new(h, h, RnnConfig::default(), &mut init)?;
+            let gru = Gru::new(h, h, config, &mut init)?;
             ours::set_weights(&gru)?;
             gru.to_dtype(self.dtype())?;
             return Ok(Ours::Gru(gru));
         }
-        let lstm = Lstm::new(h, h, RnnConfig::default(), &mut init)?;
+        let lstm = Lstm::new(h, h, config, &mut init)?;
         ours::set_weights(&lstm)?;
         lstm.to_dtype(self.dtype())?;
         Ok(Ours::Lstm(lstm))
@@ -83,7 +91,8 @@ impl Case {
     fn python(self) -> String {
         let (kind, h) = (if self.gru { "GRU" } else { "LSTM" }, self.hidden);
         let cast = if self.bf16 { ".bfloat16()" } else { "" };
-        format!("m = set_weights(nn.{kind}({h}, {h})){cast}; x = rnd(1, {STEPS}, {BATCH}, {h}){cast}\n")
+        let both = if self.both { ", bidirectional=True" } else { "" };
+        format!("m = set_weights(nn.{kind}({h}, {h}{both})){cast}; x = rnd(1, {STEPS}, {BATCH}, {h}){cast}\n")
     }
 }
 
@@ -137,7 +146,7 @@ fn inference(case: Case) -> Row {
                 Var::from(ours::tensor(1, case.dims()).and_then(|x| x.to_dtype(case.dtype())).map_err(text)?);
             form(move || no_grad(|| model.forward(&x)))
         });
-    if !case.bf16 {
+    if !(case.bf16 || case.both) {
         row = row
             .with(Peer::Candle, move || {
                 let ((model, _), x) = (case.candle(false).map_err(text)?, candle_input(case).map_err(text)?);
@@ -161,9 +170,11 @@ fn training(case: Case) -> Row {
     let mut row =
         case.row("train", 3.0).within(if case.bf16 { 8e-2 } else { 1e-3 }).with(Peer::Gradus, move || {
             let model = case.ours().map_err(text)?;
-            let of =
-                |seed| ours::tensor(seed, case.dims()).and_then(|t| t.to_dtype(case.dtype())).map_err(text);
-            let (x, g) = (Var::leaf(of(1)?), of(2)?);
+            let [t, n, h] = case.dims();
+            let of = |seed, width| {
+                ours::tensor(seed, [t, n, width]).and_then(|t| t.to_dtype(case.dtype())).map_err(text)
+            };
+            let (x, g) = (Var::leaf(of(1, h)?), of(2, if case.both { 2 * h } else { h })?);
             let leaves = model.leaves();
             form(move || {
                 let inputs: Vec<&Var> = std::iter::once(&x).chain(&leaves).collect();
@@ -171,7 +182,7 @@ fn training(case: Case) -> Row {
                 grad(&model.forward(&x)?, &inputs, &from)
             })
         });
-    if !case.bf16 {
+    if !(case.bf16 || case.both) {
         row = row
             .with_check(Peer::Candle, Check::Shape, move || {
                 let (model, leaves) = case.candle(true).map_err(text)?;
@@ -205,14 +216,15 @@ fn training(case: Case) -> Row {
             + &format!(
                 "x.requires_grad_(True); g = rnd(2, {STEPS}, {BATCH}, {}).to(x.dtype); ins = [x, *m.parameters()]\n\
                  f = lambda: torch.autograd.grad(m(x)[0], ins, g)",
-                case.hidden
+                if case.both { 2 * case.hidden } else { case.hidden }
             ),
     )
 }
 
 pub(crate) fn rows() -> Vec<Row> {
-    let lstm = |hidden| Case { gru: false, hidden, bf16: false };
-    let gru = Case { gru: true, hidden: 256, bf16: false };
+    let lstm = |hidden| Case { gru: false, hidden, bf16: false, both: false };
+    let gru = Case { gru: true, ..lstm(256) };
+    let both = Case { both: true, ..lstm(256) };
     vec![
         inference(lstm(256)).quick(),
         training(lstm(256)).quick(),
@@ -220,6 +232,8 @@ pub(crate) fn rows() -> Vec<Row> {
         training(lstm(512)),
         inference(gru).quick(),
         training(gru).quick(),
+        inference(both),
+        training(both),
         inference(Case { bf16: true, ..lstm(512) }),
     ]
 }

@@ -30,7 +30,7 @@ const PYTHON: &str = "m = set_weights(resnet18()); ps = list(m.parameters()); la
 fn compared(model: &Sequential) -> gradus::Result<Param> {
     let mut params = model.params();
     params.pop();
-    params.pop().map(|(_, param)| param).ok_or_else(|| Error::argument("peers", "no parameters"))
+    params.pop().map(|(_, param)| param.clone()).ok_or_else(|| Error::argument("peers", "no parameters"))
 }
 
 /// A step of an optimizer that moves `times` as many bytes as it has parameters.

@@ -6,6 +6,7 @@ use crate::storage::Storage;
 use crate::{DType, Device, Error, ErrorKind, Layout, Result, Scalar, Shape, Tensor};
 use bytemuck::{cast_slice, cast_slice_mut};
 use std::any::Any;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 /// The memory of a tensor, and what kernels made of it.
@@ -126,15 +127,18 @@ pub(crate) fn filled_like<T: Scalar>(
     layout: &Layout,
     fill: impl FnOnce(&mut [T]) -> Result<()>,
 ) -> Result<Tensor> {
-    let mut y = unfilled(layout, T::DTYPE)?;
-    fill(memory_mut(&mut y).expect("nobody else has what was made just now"))?;
+    let (y, mut home) = unfilled(layout, T::DTYPE)?;
+    // SAFETY: the home lives as long as `y`, which was made just now and is given to nobody before `fill` is done.
+    fill(unsafe { home.as_mut() }.as_mut_slice())?;
     Ok(y)
 }
 
-/// A tensor of unspecified values, with the dense layout of another.
-fn unfilled(layout: &Layout, dtype: DType) -> Result<Tensor> {
+/// A tensor of unspecified values, with the dense layout of another, and its bytes.
+fn unfilled(layout: &Layout, dtype: DType) -> Result<(Tensor, NonNull<Home>)> {
     let memory = Home::new(layout.numel() * dtype.size())?;
-    Ok(Tensor::filling(CpuStorage { memory, derived: Derived::default() }, dtype, layout))
+    let (y, storage) = Tensor::filling(CpuStorage { memory, derived: Derived::default() }, dtype, layout);
+    // SAFETY: the storage is there; this only says where in it the memory is.
+    Ok((y, unsafe { NonNull::new_unchecked(&raw mut (*storage.as_ptr()).memory) }))
 }
 
 /// A new row-major tensor, filled by `fill`.

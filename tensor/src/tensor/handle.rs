@@ -30,10 +30,38 @@ unsafe impl Send for Handle {}
 unsafe impl Sync for Handle {}
 
 impl Handle {
-    /// The only handle to a view of these fields. The layout goes straight to its place: a copy on the way would have to wait for
-    /// the small writes that made it.
+    /// The only handle to a view of these fields.
     #[inline]
     pub(super) fn new<S: Storage>(layout: &crate::Layout, dtype: DType, borrows: bool, storage: S) -> Handle {
+        Handle(Self::made(layout, dtype, borrows, storage))
+    }
+
+    /// As [`new`](Self::new), for a view from the start of the storage, whose place comes with it.
+    #[inline]
+    pub(super) fn filling<S: Storage>(
+        layout: &crate::Layout,
+        dtype: DType,
+        storage: S,
+    ) -> (Handle, NonNull<S>) {
+        let block = Self::made(layout, dtype, false, storage);
+        let counted = block.as_ptr();
+        // SAFETY: the block was made just now, and nobody else has it.
+        let storage = unsafe {
+            (*counted).view.layout.move_to_start();
+            NonNull::new_unchecked(&raw mut (*counted).view.storage)
+        };
+        (Handle(block), storage)
+    }
+
+    /// A view of these fields. The layout goes straight to its place: a copy on the way would have to wait for the small writes
+    /// that made it.
+    #[inline]
+    fn made<S: Storage>(
+        layout: &crate::Layout,
+        dtype: DType,
+        borrows: bool,
+        storage: S,
+    ) -> NonNull<Counted<S>> {
         let block = take(Layout::new::<Counted<S>>()).cast::<Counted<S>>();
         let counted = block.as_ptr();
         // SAFETY: the block is new, and as large and aligned as a `Counted`; every field is written.
@@ -44,7 +72,7 @@ impl Handle {
             (&raw mut (*counted).view.borrows).write(borrows);
             (&raw mut (*counted).view.storage).write(storage);
         }
-        Handle(block)
+        block
     }
 
     /// The view to write to, if no other handle is left.

@@ -17,6 +17,7 @@ mod view;
 use crate::storage::Storage;
 use crate::{Backend, DType, Device, Element, Error, ErrorKind, Layout, Result, Scalar, Shape};
 use handle::Handle;
+use std::ptr::NonNull;
 
 /// An immutable n-dimensional array on one device. Cloning is cheap, views never copy.
 ///
@@ -78,18 +79,14 @@ impl Tensor {
         Ok(Tensor(Handle::new(&layout, dtype, false, storage)))
     }
 
-    /// A tensor that fills new memory: its layout is dense, and lies in it from its start.
-    pub(crate) fn filling(storage: impl Storage, dtype: DType, layout: &Layout) -> Tensor {
-        let mut handle = Handle::new(layout, dtype, false, storage);
-        if let Some(view) = handle.get_mut() {
-            view.layout.move_to_start();
-            debug_assert!(
-                view.layout
-                    .bounds()
-                    .is_none_or(|(_, high)| (high + 1) * dtype.size() <= view.storage.bytes())
-            );
-        }
-        Tensor(handle)
+    /// A tensor that fills new memory: its layout is dense, and lies in it from its start. With it comes the memory, to write to
+    /// until another tensor sees it.
+    pub(crate) fn filling<S: Storage>(storage: S, dtype: DType, layout: &Layout) -> (Tensor, NonNull<S>) {
+        debug_assert!(
+            layout.at_start().bounds().is_none_or(|(_, high)| (high + 1) * dtype.size() <= storage.bytes())
+        );
+        let (handle, storage) = Handle::filling(layout, dtype, storage);
+        (Tensor(handle), storage)
     }
 
     /// The tensor that has the memory: this one, or the one it is a view of.

@@ -28,7 +28,12 @@ pub(crate) fn download(x: &Tensor) -> Result<Vec<u8>> {
 /// Every element `value`.
 pub(crate) fn full(shape: Shape, dtype: DType, value: Number) -> Result<Tensor> {
     match_dtype!(dtype, T => filled_shape::<T>(shape, |y| {
-        let (value, y) = (value.to_scalar::<T>(), Results::fresh(isa(), y));
+        let value = value.to_scalar::<T>();
+        if y.len() <= GRAIN {
+            y.fill(value);
+            return Ok(());
+        }
+        let y = Results::fresh(isa(), y);
         parallel_for(shape.numel().div_ceil(GRAIN), |task| {
             let grain = task * GRAIN..shape.numel().min((task + 1) * GRAIN);
             // SAFETY: each grain belongs to one task.

@@ -282,6 +282,20 @@ launchers! {
         p: Product<Mapped, Mapped>, a: TensorMap, b: TensorMap, out: TensorMap, count: u32, by_tma: u32, y: Pointer,
         partial: Pointer, bias: Pointer,
     );
+    /// `hopper_f32_6xbf16_TILE_CLUSTER_LAYOUT` of cuda/hopper_6xbf16.cu, which does nothing unless `strange` leads to 0.
+    hopper_parts(
+        p: Product<Mapped, Mapped>, a: TensorMap, b: TensorMap, out: TensorMap, count: u32, by_tma: u32, y: Pointer,
+        partial: Pointer, bias: Pointer, strange: Pointer,
+    );
+    /// `split_f32` of cuda/split.cu.
+    split(
+        rows: Walk<1>, count: u32, runs: Divisor, columns: u32, stride: i64, vector: u32, plane: i64, y: Pointer, strange: Pointer,
+        x: Pointer,
+    );
+    /// `gemm_f32_6xbf16_TILE_LAYOUT` of cuda/gemm_tf32.cu, which does nothing if `strange` leads to 0.
+    gemm_parts(
+        p: Product<Strided, Strided>, y: Pointer, partial: Pointer, a: Pointer, b: Pointer, bias: Pointer, strange: Pointer,
+    );
     /// `gemm_small_T` of cuda/gemm_small.cu.
     gemm_small(p: Small, y: Pointer, a: Pointer, b: Pointer, bias: Pointer);
     /// `gemm_naive_T` of cuda/gemm_naive.cu.

@@ -20,6 +20,10 @@ unsafe impl Parameter for TensorMap {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Element {
+    /// `u8`, or other bytes.
+    U8 = 0,
+    /// `i32`.
+    I32 = 3,
     /// `f16`.
     F16 = 6,
     /// `f32`.
@@ -31,10 +35,11 @@ pub enum Element {
 }
 
 impl Element {
-    fn size(self) -> u64 {
+    pub(crate) fn size(self) -> u64 {
         match self {
+            Element::U8 => 1,
             Element::F16 | Element::Bf16 => 2,
-            Element::F32 | Element::Tf32 => 4,
+            Element::I32 | Element::F32 | Element::Tf32 => 4,
         }
     }
 }

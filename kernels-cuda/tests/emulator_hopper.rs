@@ -35,6 +35,8 @@ fn encode(element: Element, x: f32) -> Vec<u8> {
         Element::F16 => half(x).to_le_bytes().to_vec(),
         Element::Bf16 => ((x.to_bits() >> 16) as u16).to_le_bytes().to_vec(),
         Element::F32 | Element::Tf32 => x.to_le_bytes().to_vec(),
+        Element::I32 => (x as i32).to_le_bytes().to_vec(),
+        Element::U8 => vec![x as i32 as u8],
     }
 }
 

@@ -1,7 +1,8 @@
-//! Products of bytes in 32 bits, on the tensor cores that every GPU has for them.
+//! Products of bytes in 32 bits, on tensor cores.
 
 use tensor::{DType, Result, Tensor};
 
+use super::hopper::{Hopper, Instead, Unit};
 use super::plan::{BYTES, Extent, Tile};
 use super::product::{Axis, Output, runs_fit};
 use super::work::{Work, run};
@@ -44,7 +45,15 @@ pub(in crate::backend) fn int_mm(gpu: &'static Gpu, a: &Tensor, b: &Tensor) -> R
         pointers: [y.at(), at(a), at(b), Pointer::NONE],
         dtype: DType::I32,
     };
-    let kernel = |tile: &Tile| format!("gemm_{}_{}_{}", short(a.dtype()), short(b.dtype()), tile.name);
+    let numbers = format!("{}_{}", short(a.dtype()), short(b.dtype()));
+    let sides = [(&[(m, sa[0])][..], sa[1]), (&[(n, sb[1])][..], sb[0])];
+    let (kind, dtypes) = ((Unit::Bytes, &numbers[..]), [a.dtype(), b.dtype()]);
+    let instead = Instead { tiles: &BYTES, layout: "" };
+    if let Some(hopper) = Hopper::new(gpu, kind, &work, dtypes, sides, &Dims(vec![]), instead) {
+        hopper.run(gpu, OP, &work)?;
+        return y.tensor();
+    }
+    let kernel = |tile: &Tile| format!("gemm_{numbers}_{}", tile.name);
     run(gpu, OP, &BYTES, kernel, launch::gemm, &work)?;
     y.tensor()
 }

@@ -15,13 +15,14 @@ use tensor::op::UnaryOp;
 use tensor::{DType, Error, Result, Shape, Tensor, f32_mode};
 
 use self::epilogue::{Epilogue, Fused};
-use self::hopper::Hopper;
+use self::hopper::{Hopper, Instead, Unit};
 use self::plan::{Extent, Tile};
-use self::product::{Axis, Extents, Output, Strided, runs_fit};
+use self::product::{Axis, Extents, Output, Product, Strided, runs_fit};
 use self::work::{Work, run};
 use super::names::short;
 use super::storage::{New, at};
 use super::walk::{Dims, Divisor};
+use crate::CudaError;
 use crate::gpu::Gpu;
 use crate::launch::{self, Pointer};
 use crate::module::Launch;
@@ -129,24 +130,45 @@ fn product(
     if dtype.is_float() && few::takes(extent) {
         return few::run(gpu, op, &work, [a_by_k, b_by_k]);
     }
-    let tiles: &[Tile] = match dtype {
+    let tiles: &'static [Tile] = match dtype {
         DType::F32 => plan::of_f32(f32_mode(), k, gpu.context.info().compute_capability),
         DType::F64 => &plan::DOUBLES,
         DType::F16 | DType::BF16 => &plan::HALF,
         _ => return naive(gpu, op, &work),
     };
     let sides = [(&rows[..], sa[lead + 1]), (&[(n, sb[lead + 1])][..], sb[lead])];
-    if let Some(hopper) = Hopper::new(gpu, &work, sides, &batch) {
-        return hopper.run(gpu, &work);
-    }
-    let layout = match (a_by_k, b_by_k) {
-        (true, false) => "nn",
-        (true, true) => "nt",
-        (false, false) => "tn",
-        (false, true) => "tt",
+    let kind = match dtype {
+        DType::F16 | DType::BF16 => Some((Unit::Halves, short(dtype))),
+        DType::F32 if *tiles == plan::TF32 => Some((Unit::Tf32, "f32_tf32")),
+        DType::F32 if *tiles == plan::SIX_HALVES => Some((Unit::SixHalves, "f32_6xbf16")),
+        _ => None,
     };
+    let layout = hopper::layout([a_by_k, b_by_k]);
+    let instead = Instead { tiles, layout };
+    if let Some(hopper) =
+        kind.and_then(|kind| Hopper::new(gpu, kind, &work, [dtype; 2], sides, &batch, instead))
+    {
+        return hopper.run(gpu, op, &work);
+    }
     let kernel = |tile: &Tile| format!("gemm_{}_{}_{layout}", short(dtype), tile.name);
-    run(gpu, op, tiles, kernel, launch::gemm, &work)
+    let launcher = if *tiles == plan::SIX_HALVES { gemm_in_parts } else { launch::gemm };
+    run(gpu, op, tiles, kernel, launcher, &work)
+}
+
+/// As [`launch::gemm`], of the kernels that can be told to do nothing, which they are not.
+#[allow(clippy::too_many_arguments, reason = "those of a launcher")]
+fn gemm_in_parts(
+    gpu: &Gpu,
+    kernel: &str,
+    launch: Launch,
+    p: Product<Strided, Strided>,
+    y: Pointer,
+    partial: Pointer,
+    a: Pointer,
+    b: Pointer,
+    bias: Pointer,
+) -> std::result::Result<(), CudaError> {
+    launch::gemm_parts(gpu, kernel, launch, p, y, partial, a, b, bias, Pointer::NONE)
 }
 
 /// An operand as a kernel takes it, and whether its runs of 16 bytes lie along k: where they are whole and aligned, else where

@@ -155,6 +155,19 @@ impl Plan {
         allowed.min_by(|a, b| cost(a).total_cmp(&cost(b))).expect("one part is always allowed")
     }
 
+    /// The best of `tiles` where k is cut already.
+    pub(crate) fn cut(
+        tiles: &[Tile],
+        extent: Extent,
+        parts: usize,
+        depth: usize,
+        multiprocessors: usize,
+    ) -> Plan {
+        let plans = tiles.iter().map(|&tile| Plan { tile, parts, depth });
+        let cost = |plan: &Plan| plan.cycles(extent, multiprocessors);
+        plans.min_by(|a, b| cost(a).total_cmp(&cost(b))).expect("there are tiles for every product")
+    }
+
     /// Elements of all partial sums.
     pub(crate) fn partial(&self, extent: Extent) -> usize {
         self.parts.saturating_mul(extent.m).saturating_mul(extent.n).saturating_mul(extent.matrices)
@@ -165,7 +178,7 @@ impl Plan {
         (extent.m.div_ceil(self.tile.rows), extent.n.div_ceil(self.tile.columns))
     }
 
-    fn cycles(&self, extent: Extent, multiprocessors: usize) -> f64 {
+    pub(super) fn cycles(&self, extent: Extent, multiprocessors: usize) -> f64 {
         let (down, across) = self.grid(extent);
         let blocks = (down * across) as f64 * (extent.matrices * self.parts) as f64;
         let products = (self.tile.rows * self.tile.columns * self.depth) as f64;

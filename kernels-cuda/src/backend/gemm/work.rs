@@ -82,27 +82,42 @@ pub(super) fn run_planned<A: Copy, B: Copy>(
     launcher: Launcher<A, B>,
     work: &Work<A, B>,
 ) -> Result<()> {
-    let Work { extent, pointers: [y, a, b, bias], dtype, .. } = *work;
-    let (down, across) = plan.grid(extent);
-    let blocks = down.saturating_mul(across).saturating_mul(plan.parts);
-    if blocks > LIMIT {
-        return Err(Error::argument(op, format!("{down} · {across} tiles are too many for a launch")));
-    }
+    let Work { extent, dtype, .. } = *work;
     let partial = match plan.parts {
         1 => None,
         _ => Some(New::contiguous(gpu, plan.partial(extent), dtype.accumulator())?),
     };
     let sums = partial.as_ref().map_or(Pointer::NONE, New::at);
+    launch_planned(op, plan, kernel, work, |kernel, launch, product, [y, a, b, bias]| {
+        launcher(gpu, kernel, launch, product, y, sums, a, b, bias)
+    })?;
+    if plan.parts > 1 {
+        sum_parts(gpu, work, plan.parts, sums)?;
+    }
+    Ok(())
+}
+
+/// Launches what a plan cuts a product into, without adding parts: `launcher` is given a kernel, and y, a, b and bias.
+pub(super) fn launch_planned<A: Copy, B: Copy>(
+    op: &'static str,
+    plan: &Plan,
+    kernel: impl Fn(&Tile) -> String,
+    work: &Work<A, B>,
+    launcher: impl Fn(&str, Launch, Product<A, B>, [Pointer; 4]) -> std::result::Result<(), CudaError>,
+) -> Result<()> {
+    let extent = work.extent;
+    let (down, across) = plan.grid(extent);
+    let blocks = down.saturating_mul(across).saturating_mul(plan.parts);
+    if blocks > LIMIT {
+        return Err(Error::argument(op, format!("{down} · {across} tiles are too many for a launch")));
+    }
     // As many matrices as a grid has blocks for: mostly all.
     let together = LIMIT / blocks;
     for first in (0..extent.matrices).step_by(together) {
         let matrices = together.min(extent.matrices - first);
         let (tile, grid) = (&plan.tile, (blocks * matrices) as u32);
         let launch = Launch { shared: tile.shared, ..Launch::new(grid, tile.threads) };
-        launcher(gpu, &kernel(tile), launch, work.product(plan, first), y, sums, a, b, bias)?;
-    }
-    if plan.parts > 1 {
-        sum_parts(gpu, work, plan.parts, sums)?;
+        launcher(&kernel(tile), launch, work.product(plan, first), work.pointers)?;
     }
     Ok(())
 }

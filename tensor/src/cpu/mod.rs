@@ -20,6 +20,7 @@ mod random;
 mod reduce;
 mod results;
 mod rnn;
+mod short;
 pub mod simd;
 mod softmax;
 mod sort;

@@ -234,20 +234,17 @@ fn total<V: Vector>(
     parts: &[V; LANES],
     combine: impl Fn(V::Element, V::Element) -> V::Element,
 ) -> V::Element {
-    halved(lanes(parts), combine)
+    halved(&mut lanes(parts), combine)
 }
 
 /// The sum of the partial sums, added up in doubles.
 #[inline(always)]
 pub(crate) fn total_in_doubles<V: Vector>(parts: &[V; LANES]) -> f64 {
-    halved(
-        lanes(parts).map(
-            #[inline(always)]
-            |lane| lane.to_f64(),
-        ),
+    let mut lanes = lanes(parts).map(
         #[inline(always)]
-        |a, b| a + b,
-    )
+        |lane| lane.to_f64(),
+    );
+    halved(&mut lanes, |a, b| a + b)
 }
 
 /// The lanes of the partial results.
@@ -262,8 +259,11 @@ fn lanes<V: Vector>(parts: &[V; LANES]) -> [V::Element; LANES] {
 }
 
 /// All lanes combined, in halves.
-#[inline(always)]
-fn halved<A: Copy>(mut lanes: [A; LANES], combine: impl Fn(A, A) -> A) -> A {
+///
+/// A function of its own: where the compiler sees it after a loop over lanes, it chooses vectors for the halves, pairs of
+/// lanes, in the loop too (measured with sums: half as fast).
+#[inline(never)]
+pub(crate) fn halved<A: Copy>(lanes: &mut [A; LANES], combine: impl Fn(A, A) -> A) -> A {
     let mut half = LANES / 2;
     while half > 0 {
         for i in 0..half {

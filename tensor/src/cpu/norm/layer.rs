@@ -1,10 +1,12 @@
 //! Layer normalisation, and that by the root mean square: rows of the last dims.
 
 use super::kernels::{PairBackward, RowBackward, RowSums};
+use super::short::{ShortBackward, ShortForward};
 use super::{Moments, kernels, parameter, tensor_of};
 use crate::cpu::isa::isa;
 use crate::cpu::reduce::{Kernel, contiguous};
 use crate::cpu::results::Results;
+use crate::cpu::short::{PARTS, SHORT};
 use crate::cpu::simd::stream;
 use crate::cpu::storage::{elements, filled_shape, memory_mut};
 use crate::cpu::threads::{SharedMut, parallel_for};
@@ -21,6 +23,11 @@ const ROWS: usize = 64;
 /// `[leading…]` and ones for the normalised dims.
 fn stat_shape(shape: Shape, dims: usize) -> Shape {
     (shape.rank() - dims..shape.rank()).fold(shape, |s, d| s.with_dim(d, 1))
+}
+
+/// The length of parameters for rows of `n`: short ones are read by vectors beyond their end.
+fn padded(n: usize) -> usize {
+    if n <= SHORT { n.next_multiple_of(PARTS) } else { n }
 }
 
 /// `(y, mean, rstd)` over the last `dims` dims.
@@ -65,7 +72,8 @@ fn normalised(
     let (rows, stats, isa) = (x.numel() / n, stat_shape(x.shape(), dims), isa());
     match_float!("layer_norm", x.dtype(), T => {
         type A = <T as Wide>::Acc;
-        let (w, b) = (parameter::<A>(weight, n, 1.0)?, parameter::<A>(bias, n, 0.0)?);
+        let (mut w, mut b) = (parameter::<A>(weight, n, 1.0)?, parameter::<A>(bias, n, 0.0)?);
+        [&mut w, &mut b].into_iter().for_each(|p| p.resize(padded(n), A::zero()));
         let (mut means, mut rstds) = (vec![A::default(); rows], vec![A::default(); rows]);
         let y = filled_shape::<T>(x.shape(), |y| {
             let (x, y) = (elements::<T>(&x), SharedMut::new(y));
@@ -73,6 +81,17 @@ fn normalised(
             let per_task = (GRAIN / n).max(1);
             parallel_for(rows.div_ceil(per_task), |task| {
                 let (mut input, mut output) = (Widened::<T>::new(), Widened::<T>::new());
+                if n <= SHORT {
+                    let at = task * per_task..rows.min((task + 1) * per_task);
+                    let places = at.start * n..at.end * n;
+                    let x = input.view(&x[places.clone()]);
+                    // SAFETY: each row belongs to one task.
+                    let (y, mean, rstd) = unsafe { (y.slice(places), means.slice(at.clone()), rstds.slice(at)) };
+                    output.write(y, |y| {
+                        A::vectorised(isa, ShortForward { centred, n, eps, x, w: &w, b: &b, y, mean, rstd });
+                    });
+                    return;
+                }
                 for row in task * per_task..rows.min((task + 1) * per_task) {
                     let x = input.view(&x[row * n..(row + 1) * n]);
                     let moments = Moments::of(isa, x);
@@ -139,29 +158,42 @@ fn backward(
     let affine = Shape::from(&x.dims()[x.rank() - dims..]);
     let n = affine.numel();
     let (rows, isa) = (x.numel() / n, isa());
-    let blocks = rows.div_ceil(ROWS);
+    let (blocks, width) = (rows.div_ceil(ROWS), padded(n));
     match_float!("layer_norm", x.dtype(), T => {
         type A = <T as Wide>::Acc;
-        let w = parameter::<A>(weight, n, 1.0)?;
+        let mut w = parameter::<A>(weight, n, 1.0)?;
+        w.resize(width, A::zero());
         let (means, rstds) = (parameter::<A>(mean, rows, 0.0)?, parameter::<A>(Some(rstd), rows, 1.0)?);
-        // [blocks, n] of each: memory of the allocator, as it is larger than what the system hands out without faults.
-        let room = || filled_shape::<A>([blocks, n].into(), |_| Ok(()));
+        // [blocks, width] of each: memory of the allocator, as it is larger than what the system hands out without faults.
+        let room = || filled_shape::<A>([blocks, width].into(), |_| Ok(()));
         let (mut dw, mut db) = (room()?, room()?);
         let [dw, db] = [&mut dw, &mut db].map(|t| memory_mut::<A>(t).expect("nobody else holds it"));
         let dx = filled_shape::<T>(x.shape(), |dx| {
             let (g, x) = (elements::<T>(&grad), elements::<T>(&x));
-            let dx = if n < stream::BLOCK { Results::new(dx) } else { Results::fresh(isa, dx) };
-            let (dw, db) = (SharedMut::new(&mut dw[..blocks * n]), SharedMut::new(&mut db[..blocks * n]));
+            let dx = if n <= SHORT { Results::new(dx) } else { Results::fresh(isa, dx) };
+            let (dw, db) = (SharedMut::new(&mut dw[..blocks * width]), SharedMut::new(&mut db[..blocks * width]));
             parallel_for(blocks, |block| {
                 let mut wide: [Widened<T>; 3] = std::array::from_fn(|_| Widened::new());
                 let [wide_g, wide_x, wide_dx] = &mut wide;
-                let share = block * n..(block + 1) * n;
+                let share = block * width..(block + 1) * width;
                 // SAFETY: each block of rows belongs to one task.
                 let (dw, db) = unsafe { (dw.slice(share.clone()), db.slice(share)) };
                 dw.fill(A::zero());
                 db.fill(A::zero());
                 let (mut to, w, mut row) = (dx.task(), &w, block * ROWS);
                 let end = rows.min((block + 1) * ROWS);
+                if n <= SHORT {
+                    let (mean, rstd) = (&means[row..end], &rstds[row..end]);
+                    let (g, x) = (wide_g.view(&g[row * n..end * n]), wide_x.view(&x[row * n..end * n]));
+                    let write = |_, dx: &mut [T]| {
+                        wide_dx.write(dx, |dx| {
+                            A::vectorised(isa, ShortBackward { centred, n, g, x, w, mean, rstd, dx, dw, db });
+                        });
+                    };
+                    // SAFETY: each row belongs to one block.
+                    unsafe { to.write_blocks(row * n..end * n, ROWS * n, write) };
+                    return;
+                }
                 while row < end {
                     // Past the caches one by one, while the next is on its way: two rows, and what they are read from, lie in
                     // the same places of the first cache where rows are powers of two apart.
@@ -200,7 +232,7 @@ fn backward(
         })?;
         let sum = Kernel::<A>::new(ReduceOp::Sum, isa);
         let total = |parts: &mut [A]| {
-            sum.tree(&mut parts[..blocks * n], n);
+            sum.tree(&mut parts[..blocks * width], width);
             tensor_of(affine, &parts[..n])?.to_dtype(x.dtype())
         };
         Ok((dx, total(dw)?, total(db)?))

@@ -7,6 +7,7 @@ mod batch;
 mod group;
 mod kernels;
 mod layer;
+mod short;
 #[cfg(test)]
 mod tests;
 

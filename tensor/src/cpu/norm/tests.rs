@@ -39,9 +39,17 @@ fn tolerance(dtype: DType) -> f64 {
 
 #[test]
 fn fused_layer_norm_equals_the_composed_one() -> Result<()> {
-    for (shape, dims) in
-        [(vec![1], 1), (vec![130, 37], 1), (vec![3, 5000], 1), (vec![4, 3, 5], 2), (vec![0, 3], 1)]
-    {
+    for (shape, dims) in [
+        (vec![1], 1),
+        (vec![130, 37], 1),
+        (vec![19, 3], 1),
+        (vec![67, 64], 1),
+        (vec![9, 256], 1),
+        (vec![5, 257], 1),
+        (vec![3, 5000], 1),
+        (vec![4, 3, 5], 2),
+        (vec![0, 3], 1),
+    ] {
         for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
             let (x, g) = (normal(1, &shape)?.to_dtype(dtype)?, normal(2, &shape)?.to_dtype(dtype)?);
             let affine = &shape[shape.len() - dims..];
@@ -193,6 +201,8 @@ fn a_large_mean_costs_no_digits_of_the_variance() -> Result<()> {
     assert_eq!(var.to_vec::<f32>()?, [1.0 / 65536.0; 2]);
     let (_, _, rstd) = layer_norm(&x, 2, None, None, 0.0)?;
     assert_eq!(rstd.to_vec::<f32>()?, [256.0; 6]);
+    let (_, mean, rstd) = layer_norm(&x.reshape([600, 100])?, 1, None, None, 0.0)?;
+    assert_eq!((mean.to_vec::<f32>()?, rstd.to_vec::<f32>()?), (vec![1000.0; 600], vec![256.0; 600]));
     Ok(())
 }
 

@@ -1,12 +1,10 @@
 //! The loops of reductions over slices of an accumulator type.
 
 use crate::cpu::isa::Isa;
+use crate::cpu::vectors::{LANES, halved};
 use crate::cpu::wide::{Accumulator, dispatch};
 use crate::op::{ReduceFormula, ReduceOp, ReduceVisitor};
 use std::marker::PhantomData;
-
-/// Partial results that a run of elements is spread over: four vectors of eight f32.
-pub(super) const LANES: usize = 32;
 
 /// Columns below which several rows are taken as one.
 const NARROW: usize = 16;
@@ -79,22 +77,6 @@ dispatch! {
         }
         A::combine::<F>(halved(&mut lanes, A::combine::<F>), tail)
     }
-}
-
-/// The lanes combined in halves.
-///
-/// A function of its own: where the compiler sees it after a loop over lanes, it chooses vectors for the halves, pairs of
-/// lanes, in the loop too (measured with sums: half as fast).
-#[inline(never)]
-pub(super) fn halved<A: Copy>(lanes: &mut [A; LANES], combine: impl Fn(A, A) -> A) -> A {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] = combine(lanes[i], lanes[i + half]);
-        }
-        half /= 2;
-    }
-    lanes[0]
 }
 
 dispatch! {

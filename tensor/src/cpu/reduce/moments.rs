@@ -3,14 +3,13 @@
 //! Moments are taken from cache-sized leaves, by the corrected two-pass formula, and merged in doubles (Chan et al., 1979): a
 //! large mean costs no digits of the variance. Leaves follow from the layout alone.
 
-use super::kernels::{LANES, halved};
 use super::view::{Stage, View, result};
 use super::{COLUMNS, Kernel, LEAF, ROWS};
 use crate::backend::DimMask;
 use crate::cpu::isa::{Isa, isa};
 use crate::cpu::storage::{filled_shape, memory};
 use crate::cpu::threads::{SharedMut, parallel_chunks_mut, parallel_for};
-use crate::cpu::vectors::{Vector, VectorLoop, Vectorised, update_all};
+use crate::cpu::vectors::{LANES, Vector, VectorLoop, Vectorised, halved, update_all};
 use crate::cpu::walk::GRAIN;
 use crate::cpu::wide::{Wide, WideFloat, Widened, dispatch};
 use crate::op::ReduceOp;

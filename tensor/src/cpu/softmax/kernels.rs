@@ -3,6 +3,8 @@
 //! Exponentials are those of differences from the largest, times a unit that cancels: see [`Vector::exp_below`].
 //! NaN needs no care: wherever it stands, the sum of the exponentials is NaN, and so is the whole result.
 
+use super::short;
+use crate::cpu::short::SHORT;
 use crate::cpu::vectors::{Vector, VectorLoop, largest, map, map_sum, sums, update};
 use crate::cpu::wide::WideFloat;
 
@@ -19,6 +21,9 @@ impl<A: WideFloat> VectorLoop<A> for Rows<'_, A> {
 
     #[inline(always)]
     fn run<V: Vector<Element = A>>(self) {
+        if self.n <= SHORT {
+            return short::rows::<V>(self);
+        }
         for (x, y) in self.x.chunks_exact(self.n).zip(self.y.chunks_exact_mut(self.n)) {
             let top = V::all(largest::<V>(x));
             let least = -V::Element::splat(f64::INFINITY);
@@ -70,6 +75,9 @@ impl<A: WideFloat> VectorLoop<A> for RowsBackward<'_, A> {
 
     #[inline(always)]
     fn run<V: Vector<Element = A>>(self) {
+        if self.n <= SHORT {
+            return short::rows_backward::<V>(self);
+        }
         let zero = V::Element::zero();
         let rows = self.g.chunks_exact(self.n).zip(self.y.chunks_exact(self.n));
         for ((g, y), dx) in rows.zip(self.dx.chunks_exact_mut(self.n)) {

@@ -5,6 +5,7 @@
 
 mod cross_entropy;
 mod kernels;
+mod short;
 #[cfg(test)]
 mod tests;
 

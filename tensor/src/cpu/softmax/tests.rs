@@ -5,10 +5,13 @@ use crate::{DType, Device, composed};
 
 #[test]
 fn fused_softmax_and_its_gradient_equal_the_composed_ones() -> Result<()> {
-    let cases: [(&[usize], usize); 8] = [
+    let cases: [(&[usize], usize); 11] = [
         (&[], 0),
         (&[1], 0),
         (&[70, 10], 1),
+        (&[19, 3], 1),
+        (&[67, 64], 1),
+        (&[9, 255], 1),
         (&[3, 9001], 1),
         (&[70, 10], 0),
         (&[2, 33, 700], 1),

@@ -58,7 +58,11 @@ impl<A: WideFloat> VectorLoop<A> for RowSums<'_, A> {
 
 /// `(dx, dw, db)` of an element from what was found of its row, and from `dw` and `db` of the rows before.
 #[inline(always)]
-pub(super) fn row_element<V: Vector>([mean, rstd, h, hz]: [V; 4], [g, x, w]: [V; 3], [dw, db]: [V; 2]) -> [V; 3] {
+pub(super) fn row_element<V: Vector>(
+    [mean, rstd, h, hz]: [V; 4],
+    [g, x, w]: [V; 3],
+    [dw, db]: [V; 2],
+) -> [V; 3] {
     let z = (x - mean) * rstd;
     [(g.mul_add(w, -h) - z * hz) * rstd, g.mul_add(z, dw), db + g]
 }

@@ -8,12 +8,15 @@ use tensor::testing;
 
 #[test]
 fn copies() {
+    on_emulated_gpu(testing::check_device);
     on_emulated_gpu(testing::check_copies);
+    on_emulated_gpu(testing::check_cat);
 }
 
 #[test]
 fn unary_ops() {
     on_emulated_gpu(testing::check_unary);
+    on_emulated_gpu(testing::check_unary_backward);
 }
 
 #[test]
@@ -32,16 +35,20 @@ fn comparisons() {
 fn reductions() {
     on_emulated_gpu(testing::check_reduce);
     on_emulated_gpu(testing::check_arg_reduce);
+    on_emulated_gpu(testing::check_var_mean);
 }
 
 #[test]
 fn scans() {
     on_emulated_gpu(testing::check_scan);
+    on_emulated_gpu(testing::check_arg_scan);
+    on_emulated_gpu(testing::check_logcumsumexp);
 }
 
 #[test]
 fn sorting() {
     on_emulated_gpu(testing::check_sort);
+    on_emulated_gpu(testing::check_topk);
 }
 
 #[test]
@@ -58,6 +65,7 @@ fn random_numbers() {
 fn products() {
     on_emulated_gpu(testing::check_matmul);
     on_emulated_gpu(testing::check_linear);
+    on_emulated_gpu(testing::check_int_mm);
 }
 
 #[test]
@@ -89,4 +97,5 @@ fn optimizers() {
 #[test]
 fn recurrent_layers() {
     on_emulated_gpu(testing::check_rnn);
+    on_emulated_gpu(testing::check_rnn_bidirectional);
 }

@@ -1,8 +1,8 @@
-//! Ops along dims: reductions, searches, running totals, sorting.
+//! Ops along dims: reductions, searches, statistics, sorting.
 
 use super::cases::{View, grid, moderate, places, position, views};
-use super::{Report, Tolerance, epsilon, rounded};
-use crate::op::{ArgOp, ReduceFormula, ReduceOp, ReduceVisitor, ScanOp};
+use super::{FLOATS, Report, Tolerance, epsilon, rounded};
+use crate::op::{ArgOp, ReduceFormula, ReduceOp, ReduceVisitor};
 use crate::{DType, Device, MAX_RANK, Result, Scalar, match_dtype};
 
 /// Views of finite values and views of the grid, with its infinities and NaN.
@@ -13,7 +13,7 @@ fn all_views(device: &Device, dtype: DType) -> Result<Vec<View>> {
 }
 
 /// One element after the other, in doubles or 64-bit integers.
-struct Fold<'a>(&'a [f64], DType);
+pub(super) struct Fold<'a>(pub(super) &'a [f64], pub(super) DType);
 impl ReduceVisitor for Fold<'_> {
     type Output = f64;
     fn visit<F: ReduceFormula>(self) -> f64 {
@@ -113,35 +113,37 @@ pub fn check_arg_reduce(device: &Device) {
     });
 }
 
-/// Each element is the reduction of those up to it.
-pub fn check_scan(device: &Device) {
-    Report::of("scan", |report| {
-        for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16, DType::I64, DType::I32] {
-            for view in views(device, dtype, &moderate(8192, dtype, 5))? {
-                let (dims, copy) = (view.x.dims(), view.x.copy()?);
-                for dim in 0..view.x.rank() {
-                    for &op in ScanOp::ALL {
-                        // Long products leave the range of the dtype.
-                        if op == ScanOp::CumProd && dims[dim] > 16 {
-                            continue;
-                        }
-                        let label = || format!("{} of {dtype}, {}, dim {dim}", op.name(), view.name);
-                        let (mut exact, mut largest) = (view.values.clone(), 0.0f64);
-                        for place in places(dims) {
-                            let at = position(dims, &place);
-                            if place[dim] > 0 {
-                                let before = at - dims[dim + 1..].iter().product::<usize>();
-                                exact[at] =
-                                    op.reduction().dispatch(Fold(&[exact[before], view.values[at]], dtype));
-                            }
-                            largest = largest.max(exact[at].abs());
-                        }
-                        let y = device.backend().scan(op, &view.x, dim)?;
-                        let eps = epsilon(dtype.accumulator());
-                        let absolute = dims[dim] as f64 * eps * largest;
-                        report.close(label, &y, &exact, Tolerance { relative: epsilon(dtype), absolute })?;
-                        report.same(label, &y, &device.backend().scan(op, &copy, dim)?)?;
-                    }
+/// The mean and the squared distances from it, over `n` or one less.
+pub fn check_var_mean(device: &Device) {
+    Report::of("var_mean", |report| {
+        for dtype in FLOATS {
+            for view in views(device, dtype, &moderate(8192, dtype, 3))? {
+                let copy = view.x.copy()?;
+                for (set, correction) in (0..1usize << view.x.rank()).flat_map(|s| [(s, 0.0), (s, 1.0)]) {
+                    let mask: [bool; MAX_RANK] = std::array::from_fn(|d| set >> d & 1 == 1);
+                    let label =
+                        || format!("var_mean of {dtype}, {}, over {set:b}, less {correction}", view.name);
+                    let (out, lines) = lines(&view, &mask);
+                    let n = lines.first().map_or(0, Vec::len) as f64;
+                    let mean = |line: &Vec<f64>| line.iter().sum::<f64>() / n;
+                    let var = |line: &Vec<f64>| {
+                        let mean = mean(line);
+                        line.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - correction).max(0.0)
+                    };
+                    // Terms are at most 4.
+                    let tolerance = Tolerance {
+                        relative: epsilon(dtype),
+                        absolute: 8.0 * (n + 4.0).min(160.0) * epsilon(dtype.accumulator()),
+                    };
+                    let (v, m) = device.backend().var_mean(&view.x, &mask, correction)?;
+                    report.check(v.dims() == out && m.dims() == out, || {
+                        format!("{}: expected shape {out:?}", label())
+                    });
+                    report.close(label, &m, &lines.iter().map(mean).collect::<Vec<_>>(), tolerance)?;
+                    report.close(label, &v, &lines.iter().map(var).collect::<Vec<_>>(), tolerance)?;
+                    let (v_too, m_too) = device.backend().var_mean(&copy, &mask, correction)?;
+                    report.same(label, &v, &v_too)?;
+                    report.same(label, &m, &m_too)?;
                 }
             }
         }
@@ -185,6 +187,30 @@ pub fn check_sort(device: &Device) {
                     let (y, index) = device.backend().sort(&view.x, dim, descending)?;
                     report.close(label, &y, &values, Tolerance::EXACT)?;
                     report.close(label, &index, &indices, Tolerance::EXACT)?;
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+/// The first elements of the sorted dim, and where they were.
+pub fn check_topk(device: &Device) {
+    Report::of("topk", |report| {
+        let backend = device.backend();
+        for &dtype in DType::ALL {
+            for view in all_views(device, dtype)? {
+                for (dim, largest) in (0..view.x.rank()).flat_map(|d| [(d, false), (d, true)]) {
+                    let n = view.x.dims()[dim];
+                    let (values, indices) = backend.sort(&view.x, dim, largest)?;
+                    for k in [0, 1, 3, n].into_iter().filter(|&k| k <= n) {
+                        let label = || {
+                            format!("the first {k} of {dtype}, {}, dim {dim}, largest: {largest}", view.name)
+                        };
+                        let (y, index) = backend.topk(&view.x, dim, k, largest)?;
+                        report.same(label, &y, &values.narrow(dim as isize, 0, k)?)?;
+                        report.same(label, &index, &indices.narrow(dim as isize, 0, k)?)?;
+                    }
                 }
             }
         }

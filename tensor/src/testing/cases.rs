@@ -42,16 +42,29 @@ pub(super) fn grid(dtype: DType) -> Vec<f64> {
 
 /// Finite values of moderate size, which repeat after a long while: for sums, products and everything continuous.
 pub(super) fn moderate(n: usize, dtype: DType, seed: u64) -> Vec<f64> {
-    let value = |i: u64| {
-        let mixed = (i + 1).wrapping_mul(seed * 2 + 0x9e37_79b9_7f4a_7c15).rotate_left(29) >> 40;
-        (mixed % 2001) as f64 / 500.0 - 2.0
-    };
+    let value = |i: u64| (mixed(i, seed) % 2001) as f64 / 500.0 - 2.0;
     let fit = |x: f64| match dtype.kind() {
         Kind::Float => x,
         Kind::Int => x.abs().floor(),
         Kind::Bool => f64::from(u8::from(x > 0.0)),
     };
     (0..n as u64).map(|i| rounded(fit(value(i)), dtype)).collect()
+}
+
+/// Integers all over the range of a byte of the dtype's sign, which it ends with.
+pub(super) fn bytes(n: usize, dtype: DType, seed: u64) -> Vec<f64> {
+    let least = if matches!(dtype, DType::U8 | DType::U32) { 0.0 } else { -128.0 };
+    let value = |i: u64| match n as u64 - i {
+        1 => least,
+        2 => least + 255.0,
+        _ => (mixed(i, seed) % 256) as f64 + least,
+    };
+    (0..n as u64).map(value).collect()
+}
+
+/// A number that repeats after a long while.
+fn mixed(i: u64, seed: u64) -> u64 {
+    (i + 1).wrapping_mul(seed * 2 + 0x9e37_79b9_7f4a_7c15).rotate_left(29) >> 40
 }
 
 /// A tensor of some layout, and its elements in row-major order.
@@ -85,6 +98,25 @@ pub(super) fn views(device: &Device, dtype: DType, values: &[f64]) -> Result<Vec
         Ok(View { name, x, values })
     };
     sorts.iter().map(view).collect()
+}
+
+/// Two lines of more elements than one block of a kernel takes, with many equals, the first with NaN in its second half.
+pub(super) fn long_view(device: &Device, dtype: DType) -> Result<[View; 1]> {
+    let mut values: Vec<f64> =
+        moderate(18_002, dtype, 7).into_iter().map(|x| rounded((x * 8.0).round() / 8.0, dtype)).collect();
+    if dtype.is_float() {
+        (values[5000], values[7000]) = (f64::NAN, f64::NAN);
+    }
+    let x = upload(device, dtype, &[2, 9001], &values)?;
+    Ok([View { name: "very long", x, values }])
+}
+
+/// An image `[n, c, …]` with the channels of a place side by side in memory.
+pub(super) fn channels_last(x: &Tensor) -> Result<Tensor> {
+    let rank = x.rank() as isize;
+    let order: Vec<isize> = [0].into_iter().chain(2..rank).chain([1]).collect();
+    let back: Vec<isize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
+    x.permute(&order)?.copy()?.permute(&back)
 }
 
 /// The index along each dim of every element in row-major order.

@@ -1,11 +1,11 @@
 //! Ops on single elements: the tables of [`crate::op`].
 
-use super::cases::{grid, views};
-use super::{Report, Tolerance, upload};
+use super::cases::{grid, moderate, views};
+use super::{FLOATS, Report, Tolerance, upload, wrapped};
 use crate::op::binary::{BinaryIntFormula, BinaryIntVisitor};
 use crate::op::unary::{UnaryIntFormula, UnaryIntVisitor};
-use crate::op::{BinaryOp, CompareOp, PredicateOp, UnaryOp};
-use crate::{Bool, DType, Device, Kind, Scalar, match_dtype};
+use crate::op::{BinaryFormula, BinaryOp, BinaryVisitor, CompareOp, PredicateOp, UnaryOp};
+use crate::{Bool, DType, Device, Kind, Scalar};
 
 /// Functions of `f32` are good to 32 roundings, relative to the result or to 1: formulas as that of `gelu` lose some.
 const UNITS: f64 = 32.0;
@@ -26,12 +26,16 @@ impl BinaryIntVisitor for IntPair {
     }
 }
 
-/// An integer wrapped to what `dtype` holds.
-fn wrapped(x: i64, dtype: DType) -> f64 {
-    match_dtype!(dtype, T => <T as Scalar>::from_i64(x).to_f64())
+/// The formula of a gradient on two `f64`.
+struct Exact;
+impl BinaryVisitor for Exact {
+    type Output = fn(f64, f64) -> f64;
+    fn visit<F: BinaryFormula>(self) -> Self::Output {
+        F::eval::<f64>
+    }
 }
 
-/// Every unary op equals its formula; an op without one for a dtype is an error.
+/// Every unary op equals its formula, into new memory and into its operand's; an op without one for a dtype is an error.
 pub fn check_unary(device: &Device) {
     Report::of("unary", |report| {
         let backend = device.backend();
@@ -51,10 +55,49 @@ pub fn check_unary(device: &Device) {
                         (Ok(y), true, Some(exact)) => {
                             report.close(label, &y, &exact, Tolerance::units(dtype, UNITS))?;
                             report.same(label, &y, &backend.unary(op, &copy)?)?;
+                            report.same(label, &y, &backend.unary_into(op, copy.copy()?)?)?;
+                            report.same(label, &y, &backend.unary_into(op, view.x.clone())?)?;
                         }
                         (y, defined, _) => report.check(y.is_err() && !defined, || {
                             format!("{}: expected {}", label(), if defined { "a result" } else { "an error" })
                         }),
+                    }
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Every gradient in one pass equals its formula, whatever the layouts of its operands; no op without a formula has one.
+pub fn check_unary_backward(device: &Device) {
+    Report::of("unary_backward", |report| {
+        let backend = device.backend();
+        for dtype in FLOATS {
+            for view in views(device, dtype, &grid(dtype))? {
+                let (saved, n) = (&view.x, view.values.len());
+                let right = moderate(n, dtype, 2);
+                let g = upload(device, dtype, saved.dims(), &right)?;
+                let turned = match saved.rank() {
+                    0 | 1 => g.clone(),
+                    _ => g.transpose(0, -1)?.copy()?.transpose(0, -1)?,
+                };
+                let one = upload(device, dtype, &[], &[1.5])?.broadcast_to(saved.shape())?;
+                for &op in UnaryOp::ALL {
+                    let label = || format!("gradient of {} of {dtype}, {}", op.name(), view.name);
+                    let formula = op.dispatch_gradient(Exact);
+                    for (g, right) in [(&g, &right), (&turned, &right), (&one, &vec![1.5; n])] {
+                        let Some(y) = backend.unary_backward(op, g, saved)? else { continue };
+                        let Some(formula) = formula else {
+                            report.check(false, || format!("{}: there is no formula for it", label()));
+                            continue;
+                        };
+                        let exact: Vec<f64> =
+                            right.iter().zip(&view.values).map(|(&g, &s)| formula(g, s)).collect();
+                        // Terms that cancel multiply the error of what is left.
+                        report.close(label, &y, &exact, Tolerance::units(dtype, 8.0 * UNITS))?;
+                        let copies = backend.unary_backward(op, &g.copy()?, &saved.copy()?)?;
+                        copies.map_or(Ok(()), |copies| report.same(label, &y, &copies))?;
                     }
                 }
             }

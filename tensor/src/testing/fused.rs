@@ -71,8 +71,11 @@ pub fn check_cross_entropy(device: &Device) {
                         let label = || format!("cross_entropy of {dtype}, {dims:?}, {options:?}");
                         let (loss, dx) = backend.cross_entropy(&x, &target, &options, true)?;
                         let (expected, d) = composed::cross_entropy(&x, &target, &options, true)?;
-                        let pairs = [(loss, expected)].into_iter().chain(dx.zip(d));
+                        let pairs = [(loss.clone(), expected)].into_iter().chain(dx.zip(d));
                         compare(report, label, dims.iter().product(), pairs)?;
+                        let (alone, none) = backend.cross_entropy(&x, &target, &options, false)?;
+                        report.check(none.is_none(), || format!("{}: a gradient, not asked for", label()));
+                        report.close(label, &alone, &host(&loss)?, either_way(dtype, x.numel()))?;
                     }
                 }
             }
@@ -130,10 +133,12 @@ pub fn check_norms(device: &Device) {
                 let (stats, e) = (backend.batch_norm_stats(x)?, composed::batch_norm_stats(x)?);
                 let (mean, rstd) = (e.0.clone(), e.1.add_scalar(1e-2)?.rsqrt()?);
                 compare(report, label, x.numel(), [(stats.0, e.0), (stats.1, e.1)])?;
-                for (w, b) in [(Some(&w), Some(&b)), (None, None)] {
-                    let label = || format!("group_norm of {dtype}, {}", view.name);
-                    let (y, e) =
-                        (backend.group_norm(x, 1, w, b, 1e-2)?, composed::group_norm(x, 1, w, b, 1e-2)?);
+                let divisors = (1..=dims[1]).filter(|&groups| dims[1].is_multiple_of(groups));
+                for (groups, affine) in divisors.flat_map(|groups| [(groups, true), (groups, false)]) {
+                    let (w, b) = (affine.then_some(&w), affine.then_some(&b));
+                    let label = || format!("group_norm of {dtype}, {}, {groups} groups", view.name);
+                    let y = backend.group_norm(x, groups, w, b, 1e-2)?;
+                    let e = composed::group_norm(x, groups, w, b, 1e-2)?;
                     let d = backend.group_norm_backward(&g, x, &e.1, &e.2, w)?;
                     let ed = composed::group_norm_backward(&g, x, &e.1, &e.2, w)?;
                     let pairs = [(y.0, e.0), (y.1, e.1), (y.2, e.2), (d.0, ed.0), (d.1, ed.1), (d.2, ed.2)];

@@ -56,6 +56,38 @@ pub fn check_copies(device: &Device) {
     });
 }
 
+/// Views one after the other along every dim: as they are, as copies, a part of them, nothing of them.
+pub fn check_cat(device: &Device) {
+    Report::of("cat", |report| {
+        for &dtype in DType::ALL {
+            for view in views(device, dtype, &grid(dtype))? {
+                let (x, dims) = (&view.x, view.x.dims());
+                for dim in 0..x.rank() {
+                    let along = dim as isize;
+                    let part = x.narrow(along, 0, dims[dim].min(1))?;
+                    let all = [x.clone(), part, x.copy()?, x.narrow(along, 0, 0)?, x.clone()];
+                    let mut shape = dims.to_vec();
+                    shape[dim] = all.iter().map(|t| t.dims()[dim]).sum();
+                    let element = |mut place: Vec<usize>| {
+                        place[dim] = match place[dim].checked_sub(dims[dim]) {
+                            None => place[dim],
+                            Some(0) => 0,
+                            Some(i) => (i - 1) % dims[dim],
+                        };
+                        view.values[position(dims, &place)]
+                    };
+                    let exact: Vec<f64> = places(&shape).map(element).collect();
+                    let label = || format!("cat of {dtype}, {}, dim {dim}", view.name);
+                    let y = device.backend().cat(&all, dim, Shape::from(&shape[..]))?;
+                    report.check(y.dims() == shape, || format!("{}: expected shape {shape:?}", label()));
+                    report.close(label, &y, &exact, Tolerance::EXACT)?;
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
 /// One element of `from` as one of `to`: through integers if both are, else through doubles.
 fn cast(x: f64, from: DType, to: DType) -> f64 {
     match_dtype!(to, T => match (from.kind(), to.kind()) {
@@ -177,7 +209,9 @@ pub fn check_random(device: &Device) {
             Distribution::Bernoulli { p: 0.3 },
             Distribution::Integers { low: -5, high: 9 },
         ];
-        for (draw, dtype) in draws.into_iter().flat_map(|d| FLOATS.map(|t| (d, t))) {
+        let of_floats = draws.into_iter().flat_map(|d| FLOATS.map(|t| (d, t)));
+        let others = [DType::I64, DType::I32, DType::I8].map(|t| (draws[3], t));
+        for (draw, dtype) in of_floats.chain(others).chain([(draws[2], DType::Bool)]) {
             let random = |n: usize, offset| -> Result<Tensor> {
                 device.backend().random(draw, dtype, n.into(), 42, offset)
             };

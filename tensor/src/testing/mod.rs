@@ -11,38 +11,52 @@ mod cases;
 mod elementwise;
 mod fused;
 mod indexing;
+mod pool;
 mod products;
 mod recurrent;
+mod running;
 pub mod strategies;
 
-pub use along::{check_arg_reduce, check_reduce, check_scan, check_sort};
-pub use elementwise::{check_binary, check_compare, check_predicate, check_select, check_unary};
+pub use along::{check_arg_reduce, check_reduce, check_sort, check_topk, check_var_mean};
+pub use elementwise::{
+    check_binary, check_compare, check_predicate, check_select, check_unary, check_unary_backward,
+};
 pub use fused::{check_clamp_and_dropout, check_cross_entropy, check_norms, check_optimizers, check_softmax};
-pub use indexing::{check_copies, check_index, check_random};
-pub use products::{check_conv, check_linear, check_matmul, check_pool};
-pub use recurrent::check_rnn;
+pub use indexing::{check_cat, check_copies, check_index, check_random};
+pub use pool::check_pool;
+pub use products::{check_conv, check_int_mm, check_linear, check_matmul};
+pub use recurrent::{check_rnn, check_rnn_bidirectional};
+pub use running::{check_arg_scan, check_logcumsumexp, check_scan};
 
-use crate::{DType, Device, Result, Scalar, Tensor, match_dtype};
+use crate::{DType, Device, Number, Result, Scalar, Tensor, match_dtype};
 
 /// Everything that a backend owes.
 ///
 /// # Panics
 /// If the device's backend breaks the contract, with what is wrong.
 pub fn check_backend(device: &Device) {
+    check_device(device);
     check_copies(device);
+    check_cat(device);
     check_unary(device);
+    check_unary_backward(device);
     check_binary(device);
     check_compare(device);
     check_predicate(device);
     check_select(device);
     check_reduce(device);
     check_arg_reduce(device);
+    check_var_mean(device);
     check_scan(device);
+    check_arg_scan(device);
+    check_logcumsumexp(device);
     check_sort(device);
+    check_topk(device);
     check_index(device);
     check_random(device);
     check_matmul(device);
     check_linear(device);
+    check_int_mm(device);
     check_conv(device);
     check_pool(device);
     check_clamp_and_dropout(device);
@@ -51,6 +65,25 @@ pub fn check_backend(device: &Device) {
     check_norms(device);
     check_optimizers(device);
     check_rnn(device);
+    check_rnn_bidirectional(device);
+}
+
+/// The device has a name, records nothing, waits for its work, and counts the memory of its tensors.
+pub fn check_device(device: &Device) {
+    Report::of("device", |report| {
+        let backend = device.backend();
+        report.check(!backend.name().is_empty(), || "a device without a name".into());
+        report.check(!backend.is_capturing(), || "nobody asked for work to be recorded".into());
+        let x = backend.full([1 << 16].into(), DType::F32, Number::Int(1))?;
+        backend.synchronize()?;
+        let stats = backend.memory_stats();
+        let bytes = 4 << 16;
+        // What other threads do may be counted a little later.
+        report.check(stats.live_bytes >= bytes / 2 && stats.peak_bytes >= bytes / 2, || {
+            format!("a tensor of {bytes} bytes is there, and the memory in use is {stats:?}")
+        });
+        report.close(|| "full".into(), &x, &[1.0; 1 << 16], Tolerance::EXACT)
+    });
 }
 
 /// The floating-point dtypes.
@@ -70,6 +103,11 @@ pub fn epsilon(dtype: DType) -> f64 {
 /// A number as an element of `dtype` has it.
 pub fn rounded(x: f64, dtype: DType) -> f64 {
     match_dtype!(dtype, T => <T as Scalar>::from_f64(x).to_f64())
+}
+
+/// An integer as `dtype` has it: what is too large wraps.
+fn wrapped(x: i64, dtype: DType) -> f64 {
+    match_dtype!(dtype, T => <T as Scalar>::from_i64(x).to_f64())
 }
 
 /// The elements in row-major order, converted on the host.
@@ -164,5 +202,37 @@ impl Report {
         let fits = y.dtype() == expected.dtype() && y.shape() == expected.shape();
         self.check(equal && fits, || format!("{}: differs from the same on a copy", label()));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// The files of this folder that call a backend.
+    const CASES: [&str; 9] = [
+        include_str!("mod.rs"),
+        include_str!("along.rs"),
+        include_str!("elementwise.rs"),
+        include_str!("fused.rs"),
+        include_str!("indexing.rs"),
+        include_str!("pool.rs"),
+        include_str!("products.rs"),
+        include_str!("recurrent.rs"),
+        include_str!("running.rs"),
+    ];
+
+    #[test]
+    fn every_method_of_a_backend_has_a_case() {
+        let text = include_str!("../backend.rs");
+        let (_, methods) = text.split_once("pub trait Backend").expect("it is defined there");
+        let names = methods.lines().filter_map(|line| line.strip_prefix("    fn ")?.split_once('('));
+        let mut count = 0;
+        for (name, _) in names {
+            let called = format!("backend.{name}(");
+            let by_device = format!("backend().{name}(");
+            let found = CASES.iter().any(|text| text.contains(&called) || text.contains(&by_device));
+            assert!(found, "the contract suite calls no Backend::{name}");
+            count += 1;
+        }
+        assert!(count > 50, "only {count} methods were found");
     }
 }

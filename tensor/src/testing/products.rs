@@ -1,49 +1,56 @@
-//! Matrix products, convolutions and pooling, against plain loops; gradients by the law that defines them.
+//! Matrix products and convolutions against plain loops; gradients by the law that defines them.
 
-use super::cases::{moderate, places, position, views};
-use super::{FLOATS, Report, Tolerance, epsilon, host, upload};
+use super::cases::{bytes, channels_last, moderate, places, position};
+use super::{FLOATS, Report, Tolerance, epsilon, host, upload, wrapped};
 use crate::op::UnaryOp;
-use crate::{Conv, DType, Device, Pool, Result, Tensor, composed};
+use crate::{Conv, DType, Device, Result, Tensor};
 
 /// A sum of `k` products of numbers up to 2, in any order, then rounded.
-fn sum_of(k: usize, dtype: DType) -> Tolerance {
+pub(super) fn sum_of(k: usize, dtype: DType) -> Tolerance {
     Tolerance {
         relative: epsilon(dtype),
         absolute: 4.0 * (k as f64 + 1.0) * epsilon(dtype.accumulator()) * 2.0,
     }
 }
 
-/// `[…, m, k] · […, k, n]` for odd sizes and every layout of either side.
+/// Rows, terms and columns: a multiple of a tile, none of any, one, none at all.
+const SIZES: [[usize; 3]; 8] =
+    [[1, 1, 1], [3, 5, 2], [17, 33, 9], [64, 64, 64], [1, 70, 40], [40, 70, 1], [5, 0, 3], [0, 2, 2]];
+
+/// Both operands in every layout of either.
+fn layouts(x: &Tensor, y: &Tensor) -> Result<[(&'static str, Tensor, Tensor); 4]> {
+    let turned = |t: &Tensor| t.transpose(-1, -2)?.copy()?.transpose(-1, -2);
+    let flipped = |t: &Tensor| t.flip([-1, -2])?.copy()?.flip([-1, -2]);
+    Ok([
+        ("contiguous", x.clone(), y.clone()),
+        ("transposed left", turned(x)?, y.clone()),
+        ("transposed right", x.clone(), turned(y)?),
+        ("flipped", flipped(x)?, flipped(y)?),
+    ])
+}
+
+/// The products of `matrices` pairs of row-major matrices.
+fn product(matrices: usize, [m, k, n]: [usize; 3], a: &[f64], b: &[f64]) -> Vec<f64> {
+    let sum =
+        |p: Vec<usize>| (0..k).map(|l| a[(p[0] * m + p[1]) * k + l] * b[(p[0] * k + l) * n + p[2]]).sum();
+    places(&[matrices, m, n]).map(sum).collect()
+}
+
+/// `[…, m, k] · […, k, n]` for odd sizes and every layout of either side. Integers wrap.
 pub fn check_matmul(device: &Device) {
     Report::of("matmul", |report| {
-        for dtype in FLOATS {
-            for [m, k, n] in [
-                [1, 1, 1],
-                [3, 5, 2],
-                [17, 33, 9],
-                [64, 64, 64],
-                [1, 70, 40],
-                [40, 70, 1],
-                [5, 0, 3],
-                [0, 2, 2],
-            ] {
-                let (a, b) = (moderate(2 * m * k, dtype, 1), moderate(2 * k * n, dtype, 2));
+        for &dtype in DType::ALL.iter().filter(|&&dtype| dtype != DType::Bool) {
+            let values = if dtype.is_float() { moderate } else { bytes };
+            for size @ [m, k, n] in SIZES {
+                let (a, b) = (values(2 * m * k, dtype, 1), values(2 * k * n, dtype, 2));
                 let x = upload(device, dtype, &[2, m, k], &a)?;
                 let y = upload(device, dtype, &[2, k, n], &b)?;
-                let exact: Vec<f64> = places(&[2, m, n])
-                    .map(|p| {
-                        (0..k).map(|l| a[(p[0] * m + p[1]) * k + l] * b[(p[0] * k + l) * n + p[2]]).sum()
-                    })
-                    .collect();
-                let turned = |t: &Tensor| t.transpose(1, 2)?.copy()?.transpose(1, 2);
-                let flipped = |t: &Tensor| t.flip([1, 2])?.copy()?.flip([1, 2]);
-                for (name, x, y) in [
-                    ("contiguous", x.clone(), y.clone()),
-                    ("transposed left", turned(&x)?, y.clone()),
-                    ("transposed right", x.clone(), turned(&y)?),
-                    ("flipped", flipped(&x)?, flipped(&y)?),
-                ] {
-                    let label = || format!("matmul of {dtype}, [{m}, {k}, {n}], {name}");
+                let mut exact = product(2, size, &a, &b);
+                if !dtype.is_float() {
+                    exact.iter_mut().for_each(|x| *x = wrapped(*x as i64, dtype));
+                }
+                for (name, x, y) in layouts(&x, &y)? {
+                    let label = || format!("matmul of {dtype}, {size:?}, {name}");
                     report.close(label, &device.backend().matmul(&x, &y)?, &exact, sum_of(k, dtype))?;
                 }
             }
@@ -52,11 +59,38 @@ pub fn check_matmul(device: &Device) {
     });
 }
 
+/// `[m, k] · [k, n]` of bytes with signs or without, in 32 bits, which a long sum wraps around.
+pub fn check_int_mm(device: &Device) {
+    Report::of("int_mm", |report| {
+        let dtypes = [DType::I8, DType::U8];
+        for (left, right) in dtypes.into_iter().flat_map(|a| dtypes.map(|b| (a, b))) {
+            for size @ [m, k, n] in SIZES {
+                let (a, b) = (bytes(m * k, left, 1), bytes(k * n, right, 2));
+                let (x, y) = (upload(device, left, &[m, k], &a)?, upload(device, right, &[k, n], &b)?);
+                let exact = product(1, size, &a, &b);
+                for (name, x, y) in layouts(&x, &y)? {
+                    let label = || format!("int_mm of {left} and {right}, {size:?}, {name}");
+                    let y = device.backend().int_mm(&x, &y)?;
+                    report.check(y.dtype() == DType::I32, || format!("{}: expected int32", label()));
+                    report.close(label, &y, &exact, Tolerance::EXACT)?;
+                }
+            }
+        }
+        let (k, most) = (34_000, 255.0);
+        let row = upload(device, DType::U8, &[1, k], &vec![most; k])?;
+        let y = device.backend().int_mm(&row, &row.t()?)?;
+        let expected = wrapped((k as f64 * most * most) as i64, DType::I32);
+        report.close(|| "int_mm of a sum beyond 32 bits".into(), &y, &[expected], Tolerance::EXACT)
+    });
+}
+
 /// `activation(x · weightᵀ + bias + residual)` with and without each of its parts.
 pub fn check_linear(device: &Device) {
     Report::of("linear", |report| {
         let backend = device.backend();
-        for (dtype, [m, k, n]) in FLOATS.into_iter().flat_map(|t| [[3, 5, 2], [20, 40, 24]].map(|s| (t, s))) {
+        for (dtype, [m, k, n]) in
+            FLOATS.into_iter().flat_map(|t| [[3, 5, 2], [20, 40, 24], [1, 64, 40], [0, 5, 3]].map(|s| (t, s)))
+        {
             let values = |len, seed| moderate(len, dtype, seed);
             let (xv, wv, bv, rv) = (values(m * k, 1), values(n * k, 2), values(n, 3), values(m * n, 4));
             let (x, w) = (upload(device, dtype, &[m, k], &xv)?, upload(device, dtype, &[n, k], &wv)?);
@@ -97,7 +131,7 @@ pub fn check_linear(device: &Device) {
 }
 
 /// `Σ a · b` over all elements.
-fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
+pub(super) fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
     Ok(host(a)?.iter().zip(host(b)?).map(|(a, b)| a * b).sum())
 }
 
@@ -145,10 +179,7 @@ pub fn check_conv(device: &Device) {
             let k: usize = ws[1..].iter().product();
             report.close(label, &backend.conv(&x, &w, Some(&bias), &conv)?, &exact, sum_of(k, dtype))?;
             // Channels-last images give the same numbers.
-            let order: Vec<isize> = [0].into_iter().chain(2..xs.len() as isize).chain([1]).collect();
-            let mut back = vec![0, xs.len() as isize - 1];
-            back.extend(1..xs.len() as isize - 1);
-            let last = x.permute(&order)?.copy()?.permute(&back)?;
+            let last = channels_last(&x)?;
             report.close(label, &backend.conv(&last, &w, Some(&bias), &conv)?, &exact, sum_of(k, dtype))?;
 
             let gv = moderate(out.numel(), dtype, 4);
@@ -173,126 +204,6 @@ pub fn check_conv(device: &Device) {
                     format!("{}: ⟨grad_{name}, {name}⟩ is {got}, expected {forward}", label())
                 });
             }
-        }
-        Ok(())
-    });
-}
-
-/// Pooling in two dims against its definition; backwards by the adjoint law.
-pub fn check_pool(device: &Device) {
-    Report::of("pool", |report| {
-        let pools = [
-            Pool::new(2),
-            Pool::new(3).stride(2).padding(1),
-            Pool::new([2, 3]).stride(1),
-            Pool::new(3).stride(2).ceil_mode(true),
-            Pool::new(3).stride(2).padding(1).count_include_pad(false),
-        ];
-        for (dtype, pool) in FLOATS.into_iter().flat_map(|t| pools.map(|p| (t, p))) {
-            let dims = [2, 3, 8, 7];
-            let values = moderate(2 * 3 * 8 * 7, dtype, 6);
-            let x = upload(device, dtype, &dims, &values)?;
-            let out = pool.output_shape("pool", x.shape())?;
-            let backend = device.backend();
-            let label = |op: &str| format!("{op} of {dtype}, {pool:?}");
-            let windows = |p: &[usize]| -> Vec<usize> {
-                let inside = |d: usize, k: usize| {
-                    let at = p[d + 2] * pool.stride[d] + k * pool.dilation[d];
-                    at.checked_sub(pool.padding[d]).filter(|&at| at < dims[d + 2])
-                };
-                places(&pool.kernel[..2])
-                    .filter_map(|k| Some(inside(0, k[0])? * dims[3] + inside(1, k[1])?))
-                    .collect()
-            };
-            let plane = |p: &[usize]| (p[0] * dims[1] + p[1]) * dims[2] * dims[3];
-            let best = |p: &[usize]| {
-                let at = |i: usize| values[plane(p) + i];
-                let window = windows(p);
-                window[1..].iter().fold(window[0], |b, &i| if at(i) > at(b) { i } else { b })
-            };
-            let (y, index) = backend.max_pool(&x, &pool)?;
-            let indices: Vec<f64> = places(out.dims()).map(|p| best(&p) as f64).collect();
-            let largest: Vec<f64> = places(out.dims()).map(|p| values[plane(&p) + best(&p)]).collect();
-            report.close(|| label("max_pool"), &y, &largest, Tolerance::EXACT)?;
-            report.close(|| label("index of max_pool"), &index, &indices, Tolerance::EXACT)?;
-
-            let g = upload(device, dtype, out.dims(), &moderate(out.numel(), dtype, 8))?;
-            let allowed = 400.0 * epsilon(dtype);
-            let backward = dot(&backend.max_pool_backward(&g, &index, x.shape())?, &x)?;
-            let forward = dot(&g, &y)?;
-            report.check((backward - forward).abs() <= allowed, || label("max_pool_backward"));
-
-            let (values_too, held) = backend.max_pool_places(&x, &pool, true)?;
-            report.same(|| label("max_pool_places"), &values_too, &y)?;
-            let held = held.expect("places were asked for");
-            let decoded = backend.max_pool_index(&held, x.shape(), &pool)?;
-            report.same(|| label("max_pool_index"), &decoded, &index)?;
-            let back = backend.max_pool_places_backward(&g, &held, x.shape(), &pool)?;
-            let expected = backend.max_pool_backward(&g, &index, x.shape())?;
-            report.same(|| label("max_pool_places_backward"), &back, &expected)?;
-
-            let y = backend.avg_pool(&x, &pool)?;
-            if pool.count_include_pad && !pool.ceil_mode {
-                let size = (pool.kernel[0] * pool.kernel[1]) as f64;
-                let mean =
-                    |p: Vec<usize>| windows(&p).iter().map(|i| values[plane(&p) + i]).sum::<f64>() / size;
-                let means: Vec<f64> = places(out.dims()).map(mean).collect();
-                report.close(|| label("avg_pool"), &y, &means, sum_of(9, dtype))?;
-            }
-            let backward = dot(&backend.avg_pool_backward(&g, x.shape(), &pool)?, &x)?;
-            report.check((backward - dot(&g, &y)?).abs() <= allowed, || label("avg_pool_backward"));
-
-            let small = [2, 3, 3, 4].into();
-            let (y, index) = backend.adaptive_max_pool(&x, small)?;
-            let (expected, indices) = composed::adaptive_max_pool(&x, small)?;
-            report.same(|| label("adaptive_max_pool"), &y, &expected)?;
-            report.same(|| label("index of adaptive_max_pool"), &index, &indices)?;
-            let y = backend.adaptive_avg_pool(&x, small)?;
-            let g = upload(device, dtype, small.dims(), &moderate(small.numel(), dtype, 8))?;
-            let backward = dot(&backend.adaptive_avg_pool_backward(&g, x.shape())?, &x)?;
-            report.check((backward - dot(&g, &y)?).abs() <= allowed, || label("adaptive_avg_pool_backward"));
-            let cells = |n: usize, out: usize, o: usize| o * n / out..((o + 1) * n).div_ceil(out);
-            let mean = |p: Vec<usize>| {
-                let (rows, columns) = (cells(8, 3, p[2]), cells(7, 4, p[3]));
-                let size = (rows.len() * columns.len()) as f64;
-                rows.flat_map(|r| columns.clone().map(move |c| r * 7 + c))
-                    .map(|i| values[plane(&p) + i])
-                    .sum::<f64>()
-                    / size
-            };
-            let means: Vec<f64> = places(small.dims()).map(mean).collect();
-            report.close(|| label("adaptive_avg_pool"), &y, &means, sum_of(9, dtype))?;
-        }
-        // NaN wins and views are as good as copies.
-        for view in views(device, DType::F32, &moderate(8192, DType::F32, 2))? {
-            if view.x.rank() == 4 {
-                let (a, b) = (device.backend().max_pool(&view.x, &Pool::new(2))?, view.x.copy()?);
-                report.same(
-                    || format!("max_pool, {}", view.name),
-                    &a.0,
-                    &device.backend().max_pool(&b, &Pool::new(2))?.0,
-                )?;
-            }
-        }
-        let x = upload(device, DType::F32, &[1, 1, 2, 2], &[1.0, f64::NAN, 9.0, 2.0])?;
-        let (y, index) = device.backend().max_pool(&x, &Pool::new(2))?;
-        report.close(|| "max_pool of NaN".into(), &y, &[f64::NAN], Tolerance::EXACT)?;
-        report.close(|| "index of NaN".into(), &index, &[1.0], Tolerance::EXACT)?;
-        // Of several NaN in a window the last one is meant, as in PyTorch.
-        let nan = f64::NAN;
-        let x = [1., nan, 3., nan, 2., nan, 9., 1., 0., 1., 2., 3., nan, 1., 1., nan];
-        let x = upload(device, DType::F32, &[1, 1, 4, 4], &x)?;
-        for (size, places) in [(4, vec![15.]), (2, vec![5., 3., 12., 15.])] {
-            let label = || format!("index of several NaN in windows of {size}");
-            report.close(
-                label,
-                &device.backend().max_pool(&x, &Pool::new(size))?.1,
-                &places,
-                Tolerance::EXACT,
-            )?;
-            let output = crate::Shape::from([1, 1, 4 / size, 4 / size]);
-            let adaptive = device.backend().adaptive_max_pool(&x, output)?.1;
-            report.close(|| format!("adaptive, {}", label()), &adaptive, &places, Tolerance::EXACT)?;
         }
         Ok(())
     });

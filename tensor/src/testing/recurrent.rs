@@ -2,7 +2,7 @@
 
 use super::cases::moderate;
 use super::{FLOATS, Report, Tolerance, epsilon, host, upload};
-use crate::{DType, Device, Result, RnnInputs, RnnKind, RnnSpec, Tensor, composed};
+use crate::{DType, Device, Result, RnnGrads, RnnInputs, RnnKind, RnnOutputGrads, RnnSpec, Tensor, composed};
 
 /// Operands of `[t, n, input, hidden]`, small enough for gates that are not saturated.
 fn operands(
@@ -56,6 +56,19 @@ fn compare(
     Ok(())
 }
 
+/// The gradients of one form and of the other, by operand.
+fn of_operands(d: RnnGrads, e: RnnGrads) -> [(Option<Tensor>, Option<Tensor>); 7] {
+    [
+        (Some(d.x), Some(e.x)),
+        (Some(d.h0), Some(e.h0)),
+        (d.c0, e.c0),
+        (Some(d.weight_ih), Some(e.weight_ih)),
+        (Some(d.weight_hh), Some(e.weight_hh)),
+        (d.bias_ih, e.bias_ih),
+        (d.bias_hh, e.bias_hh),
+    ]
+}
+
 /// Every kind of layer, forwards and backwards through time: its results and its gradients.
 pub fn check_rnn(device: &Device) {
     Report::of("rnn", |report| {
@@ -91,16 +104,57 @@ pub fn check_rnn(device: &Device) {
                     let of_c = of(2).filter(|_| spec.kind == RnnKind::Lstm);
                     let d = backend.rnn_backward(spec, &inputs, &y, of(0), of(1), of_c)?;
                     let e = composed::rnn_backward(spec, &inputs, &expected, of(0), of(1), of_c)?;
-                    let pairs = [
-                        (Some(d.x), Some(e.x)),
-                        (Some(d.h0), Some(e.h0)),
-                        (d.c0, e.c0),
-                        (Some(d.weight_ih), Some(e.weight_ih)),
-                        (Some(d.weight_hh), Some(e.weight_hh)),
-                        (d.bias_ih, e.bias_ih),
-                        (d.bias_hh, e.bias_hh),
+                    let label = format!("gradients of {label}, from {given:?}");
+                    compare(report, &label, terms, of_operands(d, e))?;
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Two layers over the same steps, one in reverse: each as by itself, and so its gradients, from all results or from some.
+pub fn check_rnn_bidirectional(device: &Device) {
+    Report::of("rnn_bidirectional", |report| {
+        let backend = device.backend();
+        let kinds = [RnnKind::Tanh, RnnKind::Relu, RnnKind::Lstm, RnnKind::Gru];
+        for (kind, dtype) in kinds.into_iter().flat_map(|kind| FLOATS.map(|dtype| (kind, dtype))) {
+            for (sizes, biases) in [([5, 3, 4, 6], true), ([1, 1, 1, 1], false), ([0, 2, 3, 4], true)] {
+                let [t, n, input, hidden] = sizes;
+                let label = format!("both directions of {kind:?} of {dtype}, {sizes:?}");
+                let terms = t * n + input + hidden;
+                let one = operands(device, dtype, kind, sizes, biases)?;
+                let mut two = one.clone();
+                (two.weight_ih, two.weight_hh) = (two.weight_ih.neg()?, two.weight_hh.flip([0])?);
+                let inputs = [&one, &two];
+                let outputs = backend.rnn_bidirectional(kind, inputs, true)?;
+                let untrained = backend.rnn_bidirectional(kind, inputs, false)?;
+                let random = |dims: &[usize], seed| {
+                    upload(device, dtype, dims, &moderate(dims.iter().product(), dtype, seed))
+                };
+                let grads =
+                    [random(&[t, n, hidden], 8)?, random(&[n, hidden], 9)?, random(&[n, hidden], 10)?];
+                let all = RnnOutputGrads {
+                    output: Some(&grads[0]),
+                    h_n: Some(&grads[1]),
+                    c_n: Some(&grads[2]).filter(|_| kind == RnnKind::Lstm),
+                };
+                let given = [all, RnnOutputGrads { h_n: None, c_n: None, ..all }];
+                let both =
+                    backend.rnn_bidirectional_backward(kind, inputs, [&outputs[0], &outputs[1]], given)?;
+                for (i, d) in both.into_iter().enumerate() {
+                    let spec = RnnSpec { kind, reverse: i == 1 };
+                    let (y, expected) = (&outputs[i], composed::rnn(spec, inputs[i], true)?);
+                    report.same(|| format!("{label}, without training"), &untrained[i].output, &y.output)?;
+                    let results = [
+                        (Some(y.output.clone()), Some(expected.output.clone())),
+                        (Some(y.h_n.clone()), Some(expected.h_n.clone())),
+                        (y.c_n.clone(), expected.c_n.clone()),
                     ];
-                    compare(report, &format!("gradients of {label}, from {given:?}"), terms, pairs)?;
+                    compare(report, &label, terms, results)?;
+                    let RnnOutputGrads { output, h_n, c_n } = given[i];
+                    let e = composed::rnn_backward(spec, inputs[i], &expected, output, h_n, c_n)?;
+                    compare(report, &format!("gradients of {label}"), terms, of_operands(d, e))?;
                 }
             }
         }

@@ -105,9 +105,14 @@ fn targets(text: &str) -> Vec<String> {
     let archs = archs();
     let only: Vec<&str> = words(text, "// archs: ").collect();
     let archs = archs.split(',').map(str::trim).filter(|arch| !arch.is_empty());
+    // One PTX for all GPUs of 8.x, so that the source is read once for them.
+    let family = |arch: &str| match arch.strip_prefix("sm_8") {
+        Some(_) => "compute_80".to_owned(),
+        None => arch.replace("sm_", "compute_"),
+    };
     let code = archs
         .filter(|arch| only.is_empty() || only.contains(arch))
-        .map(|arch| format!("-gencode=arch={},code={arch}", arch.replace("sm_", "compute_")));
+        .map(|arch| format!("-gencode=arch={},code={arch}", family(arch)));
     let ptx = only.is_empty().then(|| "-gencode=arch=compute_80,code=compute_80".to_owned());
     code.chain(ptx).collect()
 }

@@ -3,10 +3,11 @@
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
 mod emulated_gpu;
+mod steps;
 
 use emulated_gpu::on_emulated_gpu;
 use gradus_kernels_cuda::own;
-use tensor::backend::{SgdStep, SgdUpdate};
+use tensor::backend::SgdUpdate;
 use tensor::op::BinaryOp;
 use tensor::{Conv, DType, Device, Result, Tensor};
 
@@ -53,17 +54,8 @@ fn a_weight_is_brought_into_order_once_until_it_changes() {
         let again = [first, backward];
 
         let (grad, ones) = (integers(&[8, 8, 3, 3], gpu)?, Tensor::ones([8, 8, 3, 3], gpu)?);
-        let step = SgdStep {
-            lr: 2.0,
-            momentum: 0.0,
-            dampening: 0.0,
-            weight_decay: 0.0,
-            nesterov: false,
-            first: true,
-            grad_scale: 1.0,
-        };
         let update = SgdUpdate { param: &mut w, grad: &grad, momentum: None };
-        gpu.backend().sgd_step(&step, None, &mut [update])?;
+        gpu.backend().sgd_step(&steps::down(2.0), None, &mut [update])?;
         assert_eq!([blocks(&x, &w)?, blocks(&x, &w)?], [again, once], "after a step");
 
         w = gpu.backend().binary_into(BinaryOp::Add, w, &ones)?;

@@ -1,6 +1,8 @@
 //! Graphs on the emulated GPU, with the caching allocator, or on the one that `GRADUS_TEST_DEVICE` names: replays compute what the same steps compute one by one.
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
+mod steps;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -93,15 +95,8 @@ impl Model {
             step: self.steps,
             grad_scale: 1.0,
         };
-        let sgd = SgdStep {
-            lr: 0.1,
-            momentum: 0.9,
-            dampening: 0.0,
-            weight_decay: 0.01,
-            nesterov: true,
-            first: false,
-            grad_scale: 1.0,
-        };
+        let sgd =
+            SgdStep { momentum: 0.9, weight_decay: 0.01, nesterov: true, first: false, ..steps::down(0.1) };
         let backend = x.device().clone();
         let backend = backend.backend();
         let (param, mean, square) = (&mut self.weight, &mut self.mean, &mut self.square);
@@ -279,18 +274,9 @@ fn a_weight_that_a_replay_changes_is_seen_by_convolutions_outside_of_the_graph()
     };
     assert!(agrees(&w) && agrees(&w));
     let grad = tensor(3, &[8, 8, 3, 3], &gpu);
-    let step = SgdStep {
-        lr: 0.5,
-        momentum: 0.0,
-        dampening: 0.0,
-        weight_decay: 0.0,
-        nesterov: false,
-        first: true,
-        grad_scale: 1.0,
-    };
     let (graph, y) = Graph::capture(&gpu, || {
         let update = SgdUpdate { param: &mut w, grad: &grad, momentum: None };
-        gpu.backend().sgd_step(&step, None, &mut [update])?;
+        gpu.backend().sgd_step(&steps::down(0.5), None, &mut [update])?;
         x.conv(&w, None, &conv)
     })
     .unwrap();

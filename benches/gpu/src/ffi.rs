@@ -15,8 +15,17 @@ use crate::models;
 use crate::ops::{self, Run};
 
 /// Dtypes by the numbers that callers use.
-const DTYPES: [DType; 8] =
-    [DType::F32, DType::F64, DType::F16, DType::BF16, DType::I64, DType::I32, DType::U8, DType::Bool];
+const DTYPES: [DType; 9] = [
+    DType::F32,
+    DType::F64,
+    DType::F16,
+    DType::BF16,
+    DType::I64,
+    DType::I32,
+    DType::U8,
+    DType::Bool,
+    DType::I8,
+];
 
 struct State {
     device: Option<Device>,

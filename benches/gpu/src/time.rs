@@ -67,11 +67,11 @@ mod timing {
             let conv = |name, left: &[usize], right: &[usize], of: &[usize]| {
                 op(name, vec![Random(left.to_vec()), Random(right.to_vec())], numbers(of), 0.0, work)
             };
-            table.push(conv("conv2d", &image, &weight, &[]));
-            table.push(conv("conv2d_grad_input", &image, &weight, &image));
-            table.push(conv("conv2d_grad_weight", &image, &image, &weight));
-            table.push(op("max_pool2d", vec![Random(image.clone())], vec![2.0, 2.0, 0.0], 0.0, 0.0));
-            table.push(op("avg_pool2d", vec![Random(image)], vec![2.0, 2.0, 0.0], 0.0, 0.0));
+            table.push(conv("conv", &image, &weight, &[]));
+            table.push(conv("conv_grad_input", &image, &weight, &image));
+            table.push(conv("conv_grad_weight", &image, &image, &weight));
+            table.push(op("max_pool", vec![Random(image.clone())], vec![2.0, 2.0, 0.0], 0.0, 0.0));
+            table.push(op("avg_pool", vec![Random(image)], vec![2.0, 2.0, 0.0], 0.0, 0.0));
             let (t, b, h) = (n(128, 5), n(32, 3), n(512, 16));
             let lstm: [&[usize]; 7] =
                 [&[t, b, h], &[b, h], &[b, h], &[4 * h, h], &[4 * h, h], &[4 * h], &[4 * h]];

@@ -4,7 +4,7 @@
 use gradus_kernels_cuda::emulator;
 use tensor::{DType, Device, Result, Tensor};
 
-use crate::emulated_gpu::on_emulated_gpu;
+use super::emulated_gpu::on_emulated_gpu;
 
 /// Runs a check on an emulated GPU that says that it is Hopper.
 pub(crate) fn on_emulated_hopper(check: fn(&Device)) {

@@ -18,6 +18,8 @@
 //   PARAMETER TensorMap name    describes a tensor of up to five dims and a box of it, made by the driver
 //   tma_load(to, map, mbarrier, at)    a box from the coordinates `at` on to shared memory; what lies outside the tensor is 0
 //   tma_load_multicast(to, map, mbarrier, at, blocks)   … to the same place in each block of the cluster that has a bit
+//   tma_load_im2col(to, map, mbarrier, at, offsets)     one pixel, `offsets` from its corner, of each of a run of windows over images with
+//   tma_load_im2col_multicast(…, offsets, blocks)       their channels last; the first window and its channels begin at `at`: see emulator/im2col.h
 //   tma_store(map, at, from)           a box from shared memory; what lies outside the tensor is left out
 //   tma_commit()  tma_wait_read<N>()  tma_wait<N>()     until all groups of stores but the last N have been read, or are done
 //   tma_prefetch(map)
@@ -37,6 +39,7 @@
 #include "emulator/hopper.h"
 #else
 #include "gpu/hopper.h"
+#include "gpu/im2col.h"
 #endif
 
 // Where one operand of a wgmma lies: rows of 128 bytes whose runs of 16 bytes are permuted as TMA's swizzle of 128 bytes does it, from

@@ -5,6 +5,7 @@
 
 use crate::CudaError;
 use crate::backend::conv::depthwise::Depthwise;
+use crate::backend::conv::hopper::{Images, Weight};
 use crate::backend::gemm::epilogue::Epilogue;
 use crate::backend::gemm::hopper::Mapped;
 use crate::backend::gemm::product::{Gathered, Output, Product, Strided};
@@ -57,6 +58,10 @@ unsafe impl Parameter for Output {}
 unsafe impl Parameter for Strided {}
 // SAFETY: `Mapped` of cuda/hopper/ring.h, as above.
 unsafe impl Parameter for Mapped {}
+// SAFETY: `Images` of cuda/hopper/images.h, as above: 30 numbers of 32 bits.
+unsafe impl Parameter for Images {}
+// SAFETY: `Weight` of cuda/hopper/images.h, as above: 16 numbers of 32 bits.
+unsafe impl Parameter for Weight {}
 // SAFETY: `Small` of cuda/gemm/small.h, as above.
 unsafe impl Parameter for Small {}
 // SAFETY: `Gathered` of cuda/gemm/operand.h, as above.
@@ -295,6 +300,21 @@ launchers! {
     /// `gemm_f32_6xbf16_TILE_LAYOUT` of cuda/gemm_tf32.cu, which does nothing if `strange` leads to 0.
     gemm_parts(
         p: Product<Strided, Strided>, y: Pointer, partial: Pointer, a: Pointer, b: Pointer, bias: Pointer, strange: Pointer,
+    );
+    /// `hopper_conv_T_TILE_CLUSTER_places` and `…_back` of cuda/hopper/images.h.
+    hopper_places(
+        p: Product<Images, Weight>, a: TensorMap, b: TensorMap, out: TensorMap, count: u32, by_tma: u32, y: Pointer,
+        partial: Pointer, bias: Pointer,
+    );
+    /// `hopper_conv_T_TILE_CLUSTER_taps` of cuda/hopper/images.h.
+    hopper_taps(
+        p: Product<Mapped, Images>, a: TensorMap, b: TensorMap, out: TensorMap, count: u32, by_tma: u32, y: Pointer,
+        partial: Pointer, bias: Pointer,
+    );
+    /// `hopper_conv_T_TILE_CLUSTER_turned` of cuda/hopper/images.h.
+    hopper_turned(
+        p: Product<Images, Mapped>, a: TensorMap, b: TensorMap, out: TensorMap, count: u32, by_tma: u32, y: Pointer,
+        partial: Pointer, bias: Pointer,
     );
     /// `gemm_small_T` of cuda/gemm_small.cu.
     gemm_small(p: Small, y: Pointer, a: Pointer, b: Pointer, bias: Pointer);

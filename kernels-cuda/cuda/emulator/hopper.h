@@ -5,7 +5,7 @@
 // executed when the last thread issues it or when it is waited for.
 #pragma once
 
-#include "tensor_map.h"
+#include "im2col.h"
 
 constexpr bool ON_HOPPER = true;
 
@@ -116,6 +116,7 @@ namespace emulator {
 
 // Calls f(element or null, offset in the box) for each element of the box from `at` on.
 template <class F> void each_of_box(const TensorMap &map, const std::int32_t *at, F f) {
+    if (map.im2col) return each_of_pixels(map, at, f);
     std::uint32_t inside[5] = {}, offset = 0;
     const std::uint32_t count = map.box_bytes() / map.size;
     for (std::uint32_t i = 0; i < count; i++, offset += map.size) {
@@ -138,11 +139,12 @@ inline std::uint32_t permuted(std::uint32_t at, unsigned swizzle) {
     return at ^ (at >> 3 & mask);
 }
 
-// What the map and the place must be, for rank `RANK`.
-inline void check_box(const TensorMap &map, unsigned rank, std::uint32_t at, const char *what) {
+// What the map and the place must be, for a rank and a mode.
+inline void check_box(const TensorMap &map, unsigned rank, std::uint32_t at, const char *what, bool im2col = false) {
     Machine &m = machine();
     if (map.mark != TensorMap::MARK) m.fail(std::string(what) + ": no tensor map");
     if (map.rank != rank) m.fail(std::string(what) + ": the map has another rank");
+    if (map.im2col != im2col) m.fail(std::string(what) + ": the map is for the other kind of copies");
     if (at % 128 != 0) m.fail(std::string(what) + ": the shared address is not aligned to 128 bytes");
     const std::uint32_t offset = at & OFFSET_MASK;
     if (offset + map.box_bytes() > m.dynamic_shared) m.fail(std::string(what) + ": the box exceeds shared memory");
@@ -171,22 +173,50 @@ inline void load_box(std::uint32_t to, const TensorMap &map, std::uint32_t barri
 
 } // namespace emulator
 
-template <int RANK>
-void tma_load_multicast(std::uint32_t to, const TensorMap &map, std::uint32_t mbarrier, const std::int32_t (&at)[RANK], std::uint16_t blocks) {
-    emulator::Machine &m = emulator::machine();
-    emulator::check_box(map, RANK, to, "tma_load");
+namespace emulator {
+
+// Copies what begins at `from` to the same place of the given blocks, at some time.
+inline void load_later(std::uint32_t to, const TensorMap &map, std::uint32_t mbarrier, const std::vector<std::int32_t> &from, std::uint16_t blocks) {
+    Machine &m = machine();
     if (blocks == 0) m.fail("tma_load: to no block");
     for (unsigned rank = 0; rank < 16; rank++)
         if (blocks >> rank & 1) {
-            std::vector<std::int32_t> from(at, at + RANK);
             const std::uint32_t there = peer_address(to, rank), barrier = peer_address(mbarrier, rank);
-            m.later([=] { emulator::load_box(there, map, barrier, from.data()); });
+            m.later([=] { load_box(there, map, barrier, from.data()); });
         }
 }
 
+// The one block that a copy without multicast goes to.
+inline std::uint16_t own_block(std::uint32_t to, std::uint32_t mbarrier) {
+    if ((to ^ mbarrier) >> RANK_SHIFT != 0) machine().fail("tma_load: memory and mbarrier of different blocks");
+    return std::uint16_t(1u << (to >> RANK_SHIFT));
+}
+
+} // namespace emulator
+
+template <int RANK>
+void tma_load_multicast(std::uint32_t to, const TensorMap &map, std::uint32_t mbarrier, const std::int32_t (&at)[RANK], std::uint16_t blocks) {
+    emulator::check_box(map, RANK, to, "tma_load");
+    emulator::load_later(to, map, mbarrier, {at, at + RANK}, blocks);
+}
+
 template <int RANK> void tma_load(std::uint32_t to, const TensorMap &map, std::uint32_t mbarrier, const std::int32_t (&at)[RANK]) {
-    if ((to ^ mbarrier) >> emulator::RANK_SHIFT != 0) emulator::machine().fail("tma_load: memory and mbarrier of different blocks");
-    tma_load_multicast(to, map, mbarrier, at, std::uint16_t(1u << (to >> emulator::RANK_SHIFT)));
+    tma_load_multicast(to, map, mbarrier, at, emulator::own_block(to, mbarrier));
+}
+
+template <int RANK>
+void tma_load_im2col_multicast(std::uint32_t to, const TensorMap &map, std::uint32_t mbarrier, const std::int32_t (&at)[RANK],
+                               const std::uint16_t (&offsets)[RANK - 2], std::uint16_t blocks) {
+    emulator::check_box(map, RANK, to, "tma_load_im2col", true);
+    std::vector<std::int32_t> from(at, at + RANK);
+    from.insert(from.end(), offsets, offsets + RANK - 2);
+    emulator::check_pixels(map, from.data());
+    emulator::load_later(to, map, mbarrier, from, blocks);
+}
+
+template <int RANK>
+void tma_load_im2col(std::uint32_t to, const TensorMap &map, std::uint32_t mbarrier, const std::int32_t (&at)[RANK], const std::uint16_t (&offsets)[RANK - 2]) {
+    tma_load_im2col_multicast(to, map, mbarrier, at, offsets, emulator::own_block(to, mbarrier));
 }
 
 template <int RANK> void tma_store(const TensorMap &map, const std::int32_t (&at)[RANK], std::uint32_t from) {
@@ -234,7 +264,7 @@ template <int LEFT> void tma_wait() {
     emulator::wait_for_stores(LEFT, [](const emulator::BulkStore &store) { return store.written; });
 }
 
-inline void tma_prefetch(const TensorMap &map) { emulator::check_box(map, map.rank, 0, "tma_prefetch"); }
+inline void tma_prefetch(const TensorMap &map) { emulator::check_box(map, map.rank, 0, "tma_prefetch", map.im2col); }
 
 inline void proxy_fence() {
     emulator::Fiber &f = emulator::machine().self();

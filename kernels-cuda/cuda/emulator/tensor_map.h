@@ -15,7 +15,12 @@ struct alignas(128) TensorMap {
     std::uint32_t last[5];      // extents less one
     std::uint32_t box[5];
     std::uint64_t strides[4];   // bytes, from the second dim on
-    std::uint64_t more[2];
+    // Of images whose pixels are gathered (im2col), where a box is channels of pixels: the corners of the box that windows begin in, as
+    // distances from the image's first and last pixel, and the pixels from window to window; the last dim first.
+    std::int16_t lower[3], upper[3];
+    std::uint16_t steps[3];
+    std::uint16_t im2col;       // 1 for such a map
+    std::uint32_t more;
 
     std::uint32_t box_bytes() const {
         std::uint32_t bytes = size;

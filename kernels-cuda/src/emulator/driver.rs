@@ -263,6 +263,22 @@ functions! {
         // SAFETY: the caller's arrays are as long as its rank says, and its map can be written.
         unsafe { tensor_map::encode_raw(map, numbers, address, dims, strides, box_dims, element_strides) }
     }
+    cuTensorMapEncodeIm2col(
+        map: *mut tensor_map::Fields, element: u32, rank: u32, address: u64, dims: *const u64, strides: *const u64,
+        lower: *const i32, upper: *const i32, channels: u32, pixels: u32, element_strides: *const u32, interleave: u32,
+        swizzle: u32, promotion: u32, fill: u32
+    ) {
+        if state().capability < (9, 0) {
+            return NOT_SUPPORTED;
+        }
+        let numbers = [element, rank, interleave, swizzle, promotion, fill];
+        // SAFETY: the caller's arrays are as long as its rank says, and its map can be written.
+        unsafe {
+            tensor_map::encode_im2col_raw(
+                map, numbers, address, dims, strides, [lower, upper], [channels, pixels], element_strides,
+            )
+        }
+    }
     cuLaunchKernel(
         kernel: *const c_void, gx: u32, gy: u32, gz: u32, bx: u32, by: u32, bz: u32, shared: u32, stream: *mut c_void,
         arguments: *mut *mut c_void, extra: *mut c_void

@@ -208,3 +208,65 @@ TWICE_KERNEL(twice_never_read, NEVER_READ)
 
 REGISTERS_KERNEL(registers_right, 232)
 REGISTERS_KERNEL(registers_too_many, 240)
+
+// What a copy gathers of images, 64 pixels of 64 channels, as `at` and the offsets after it say.
+enum Gathering { RIGHT, OUTSIDE, TOO_FAR, AS_A_BOX };
+
+DEVICE float bits_of(const Shared<bf16> &memory, u32 i) {
+    const bf16 element = memory[i];
+    return element.bits;
+}
+
+template <int RANK, int BUG = RIGHT> DEVICE void gather(const TensorMap &images, Global<const i32> at, Global<float> y) {
+    DYNAMIC_SHARED(bf16, memory);
+    const u32 base = shared_address(memory, 0), full = base + TILE;
+    if (thread_x() == 0) {
+        mbarrier_init(full, 1);
+        mbarrier_init_fence();
+        mbarrier_arrive_expect(full, TILE);
+        i32 from[RANK];
+        std::uint16_t offsets[RANK - 2];
+        UNROLL for (int d = 0; d < RANK; d++) from[d] = at[d];
+        UNROLL for (int d = 0; d < RANK - 2; d++) offsets[d] = std::uint16_t(at[RANK + d]);
+        if (BUG == OUTSIDE) from[1] = -9;
+        if (BUG == TOO_FAR) offsets[0] = 256;
+        if constexpr (BUG == AS_A_BOX) tma_load(base, images, full, from);
+        else tma_load_im2col(base, images, full, from, offsets);
+    }
+    block_sync();
+    mbarrier_wait(full, 0);
+    for (u32 i = thread_x(); i < 64 * 64; i += 128) y[i] = bits_of(memory, swizzled(i / 64, 2 * (i % 64)) / 2);
+}
+
+#define GATHER_KERNEL(name, ...)                                                                                                 \
+    KERNEL_OF_CLUSTER(128, 1, name, (PARAMETER TensorMap images, Global<const i32> at, Global<float> y)) {                         \
+        if constexpr (ON_HOPPER) gather<__VA_ARGS__>(images, at, y);                                                             \
+    }
+
+GATHER_KERNEL(gather_3, 3)
+GATHER_KERNEL(gather_4, 4)
+GATHER_KERNEL(gather_5, 5)
+GATHER_KERNEL(gather_outside, 4, OUTSIDE)
+GATHER_KERNEL(gather_too_far, 4, TOO_FAR)
+GATHER_KERNEL(gather_as_a_box, 4, AS_A_BOX)
+
+// The same by a cluster: each block brings 64 pixels to both, and stores what the other has brought.
+KERNEL_OF_CLUSTER(128, 2, gather_shared, (PARAMETER TensorMap images, Global<const i32> at, Global<float> y)) {
+    if constexpr (ON_HOPPER) {
+        DYNAMIC_SHARED(bf16, memory);
+        const u32 base = shared_address(memory, 0), full = base + 2 * TILE, rank = cluster_rank();
+        if (thread_x() == 0) {
+            mbarrier_init(full, 1);
+            mbarrier_init_fence();
+        }
+        cluster_sync();
+        if (thread_x() == 0) {
+            mbarrier_arrive_expect(full, 2 * TILE);
+            tma_load_im2col_multicast(base + rank * TILE, images, full, {at[0], at[1], at[2], at[3] + i32(rank)},
+                                      {std::uint16_t(at[4]), std::uint16_t(at[5])}, 3);
+        }
+        mbarrier_wait(full, 0);
+        for (u32 i = thread_x(); i < 64 * 64; i += 128) y[rank * 64 * 64 + i] = bits_of(memory, (1 - rank) * 64 * 64 + swizzled(i / 64, 2 * (i % 64)) / 2);
+        cluster_sync();
+    }
+}

@@ -17,6 +17,7 @@
 
 pub(crate) mod depthwise;
 mod geometry;
+pub(crate) mod hopper;
 mod last;
 mod order;
 mod product;
@@ -103,6 +104,7 @@ pub(super) fn conv(
         rows: (outputs, y.channels.1),
         left: ([(outputs, w.outer.1), (1, 0), (1, 0), (1, 0)], with(w.spatial, (inputs, w.channels.1))),
         frame,
+        image: x,
         right: (with(places, (x.outer.0, x.outer.1)), with(taps, (inputs, x.channels.1))),
         columns: with(y.spatial, y.outer),
         bias: bias.map(|b| (at(b), b.layout().strides()[0])),
@@ -167,6 +169,7 @@ pub(super) fn conv_grad_input(
             rows: (inputs, dx.channels.1),
             left: ([(inputs, w.channels.1), (1, 0), (1, 0), (1, 0)], with(of_weight, (outputs, w.outer.1))),
             frame,
+            image: g,
             right: (with(places, g.outer), with(taps, (outputs, g.channels.1))),
             columns: with(columns, dx.outer),
             bias: None,
@@ -226,6 +229,7 @@ pub(super) fn conv_grad_weight(
         rows: (outputs, dw.outer.1),
         left: ([(outputs, g.channels.1), (1, 0), (1, 0), (1, 0)], with(g.spatial, g.outer)),
         frame,
+        image: x,
         right: (with(taps, (inputs, x.channels.1)), with(places, x.outer)),
         columns: with(dw.spatial, dw.channels),
         bias: None,

@@ -2,7 +2,8 @@
 
 use tensor::{DType, F32Mode, Result, f32_mode};
 
-use super::geometry::Dim;
+use super::geometry::{Dim, Image};
+use super::hopper::Hopper;
 use super::order::Order;
 use crate::backend::gemm::epilogue::Epilogue;
 use crate::backend::gemm::plan::{self, Extent, Tile};
@@ -35,6 +36,8 @@ pub(super) struct Parts {
     /// Columns and k of the right one, and which of them lie in the image.
     pub(super) right: ([Dim; 4], [Dim; 4]),
     pub(super) frame: Frame,
+    /// The images that windows are taken of.
+    pub(super) image: Image,
     pub(super) bias: Option<(Pointer, isize)>,
     pub(super) epilogue: Epilogue,
     /// From group to group, and where the first begins: of the result and of both operands.
@@ -58,7 +61,6 @@ pub(super) fn product(
     for n in [rows, columns, k.max(1), parts.groups] {
         countable(op, n)?;
     }
-    // Whatever a GPU has better instructions for is chosen here, before the kernels that all of them run.
     match (order, form) {
         (Order::Planes, _) => planes(gpu, op, form, parts),
         (Order::Last { .. }, Form::Places) => places_by_channels(gpu, op, parts),
@@ -170,6 +172,20 @@ fn planes(gpu: &'static Gpu, op: &'static str, form: Form, parts: Parts) -> Resu
 /// Products of a group's place, up to which a thread computes it by itself.
 const DIRECT: usize = 64;
 
+/// The kernels of Hopper, where they take a convolution and need fewer cycles than those of all GPUs, by the models of both.
+fn faster(
+    gpu: &Gpu,
+    form: Form,
+    parts: &Parts,
+    by_k: bool,
+    tiles: &[Tile],
+    extent: Extent,
+) -> Option<Hopper> {
+    let hopper = Hopper::new(gpu, form, parts, by_k)?;
+    let other = plan::Plan::new(tiles, extent, gpu.multiprocessors);
+    (hopper.cycles(gpu) <= other.cycles(extent, gpu.multiprocessors)).then_some(hopper)
+}
+
 /// Channels last, forward and the gradient of the input: rows of the result are places, columns its channels, and sums run over the
 /// channels of a tap, then over taps. The windows are the left operand, the weight the right one.
 fn places_by_channels(gpu: &'static Gpu, op: &'static str, parts: Parts) -> Result<()> {
@@ -207,9 +223,12 @@ fn places_by_channels(gpu: &'static Gpu, op: &'static str, parts: Parts) -> Resu
         pointers: [at[0], at[2], at[1], parts.bias_at()],
         dtype,
     };
+    let tiles = tiles(dtype, false, f32_mode(), extent.k, gpu.context.info().compute_capability);
+    if let Some(hopper) = faster(gpu, Form::Places, &parts, by_k, tiles, extent) {
+        return hopper.run(gpu, &parts, work);
+    }
     let form = if by_k { "last_nt" } else { "last_nn" };
     let kernel = |tile: &Tile| format!("conv_{}_{}_{form}", short(dtype), tile.name);
-    let tiles = tiles(dtype, false, f32_mode(), extent.k, gpu.context.info().compute_capability);
     run(gpu, op, tiles, kernel, launch::conv_last, &work)
 }
 
@@ -243,8 +262,11 @@ fn taps_by_channels(gpu: &'static Gpu, op: &'static str, parts: Parts) -> Result
         pointers: [at[0], at[1], at[2], Pointer::NONE],
         dtype,
     };
-    let kernel = |tile: &Tile| format!("conv_{}_{}_last_taps", short(dtype), tile.name);
     let tiles = tiles(dtype, false, f32_mode(), extent.k, gpu.context.info().compute_capability);
+    if let Some(hopper) = faster(gpu, Form::Taps, &parts, false, tiles, extent) {
+        return hopper.run(gpu, &parts, work);
+    }
+    let kernel = |tile: &Tile| format!("conv_{}_{}_last_taps", short(dtype), tile.name);
     run(gpu, op, tiles, kernel, launch::conv, &work)
 }
 

@@ -178,7 +178,8 @@ impl Plan {
         (extent.m.div_ceil(self.tile.rows), extent.n.div_ceil(self.tile.columns))
     }
 
-    pub(super) fn cycles(&self, extent: Extent, multiprocessors: usize) -> f64 {
+    /// How long it takes, by the model.
+    pub(in crate::backend) fn cycles(&self, extent: Extent, multiprocessors: usize) -> f64 {
         let (down, across) = self.grid(extent);
         let blocks = (down * across) as f64 * (extent.matrices * self.parts) as f64;
         let products = (self.tile.rows * self.tile.columns * self.depth) as f64;

@@ -125,6 +125,22 @@ pub(crate) struct Output {
     pub(crate) epilogue: Epilogue,
 }
 
+impl Output {
+    /// The same with rows in the place of columns; the steps of operands from matrix to matrix stay where they are.
+    pub(crate) fn turned(self) -> Output {
+        Output {
+            rows: self.columns,
+            columns: self.rows,
+            vector: 0,
+            row: self.column,
+            column: self.row,
+            bias_row: self.bias_column,
+            bias_column: self.bias_row,
+            ..self
+        }
+    }
+}
+
 /// The order of tiles: `Tiles` of `cuda/gemm/product.h`.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]

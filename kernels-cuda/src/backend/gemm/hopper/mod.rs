@@ -31,7 +31,8 @@ use crate::module::Launch;
 use crate::tensor_map::{Element, Swizzle, TensorMap, Tiled};
 
 pub(crate) use self::operand::Mapped;
-use self::operand::{Operand, Turned};
+pub(in crate::backend) use self::operand::Operand;
+use self::operand::Turned;
 use self::plan::{BANDWIDTH, LAUNCH};
 pub(in crate::backend) use self::plan::{Plan, Unit};
 use self::planes::Planes;
@@ -227,7 +228,7 @@ pub(super) fn layout(by_k: [bool; 2]) -> &'static str {
 }
 
 /// What copies bring of a dtype.
-fn element(unit: Unit, dtype: DType) -> Element {
+pub(in crate::backend) fn element(unit: Unit, dtype: DType) -> Element {
     match (unit, dtype) {
         (Unit::Tf32, _) => Element::Tf32,
         (Unit::Bytes, _) => Element::U8,

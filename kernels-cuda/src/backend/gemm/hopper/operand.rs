@@ -29,13 +29,13 @@ impl Mapped {
 
 /// An operand of a product: rows (of A, or columns of B), k, and up to two dims of matrices, the inner one first.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Operand {
+pub(in crate::backend) struct Operand {
     pub(super) element: Element,
     pub(super) rows: (usize, isize),
     pub(super) k: (usize, isize),
     pub(super) batch: [(usize, isize); 2],
     pub(super) address: u64,
-    pub(super) by_k: bool,
+    pub(in crate::backend) by_k: bool,
 }
 
 /// Rows as one dim, if they are one in memory.
@@ -50,7 +50,7 @@ pub(super) fn joined(rows: &Extents) -> Option<(usize, isize)> {
 
 impl Operand {
     /// `None` if a tensor map cannot describe it.
-    pub(super) fn new(
+    pub(in crate::backend) fn new(
         element: Element,
         rows: &Extents,
         k: (usize, isize),
@@ -70,7 +70,7 @@ impl Operand {
     }
 
     /// The map of its matrices, in boxes of so many rows and 128 bytes of k.
-    pub(super) fn map(&self, rows: usize) -> std::result::Result<TensorMap, CudaError> {
+    pub(in crate::backend) fn map(&self, rows: usize) -> std::result::Result<TensorMap, CudaError> {
         let size = self.element.size();
         let across = (128 / size) as u32;
         let (near, far) = if self.by_k { (self.k, self.rows) } else { (self.rows, self.k) };
@@ -88,7 +88,7 @@ impl Operand {
         tensor.encode()
     }
 
-    pub(super) fn mapped(&self) -> Mapped {
+    pub(in crate::backend) fn mapped(&self) -> Mapped {
         Mapped::new(self.batch[0].0, self.batch.map(|(_, stride)| stride != 0))
     }
 }

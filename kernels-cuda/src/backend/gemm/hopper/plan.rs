@@ -162,7 +162,7 @@ impl Plan {
         down.saturating_mul(across).saturating_mul(self.parts).saturating_mul(extent.matrices)
     }
 
-    pub(super) fn cycles(&self, extent: Extent, multiprocessors: usize) -> f64 {
+    pub(in crate::backend) fn cycles(&self, extent: Extent, multiprocessors: usize) -> f64 {
         let Tile { rows, columns, cluster, rate } = self.tile;
         let clusters = (multiprocessors / cluster).max(1);
         let rounds = (self.count(extent) as f64 / clusters as f64).ceil();

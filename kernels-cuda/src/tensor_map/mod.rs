@@ -1,4 +1,8 @@
-//! Tensor maps: how the tensor memory accelerator of Hopper finds a box of a tensor.
+//! Tensor maps: how the tensor memory accelerator of Hopper finds a box of a tensor, or pixels of images.
+
+mod im2col;
+
+pub use self::im2col::Im2col;
 
 use std::ffi::c_void;
 use std::mem;
@@ -8,7 +12,7 @@ use crate::driver::{check_code, symbol};
 use crate::module::Parameter;
 use crate::{CudaError, CudaVersion, driver_version};
 
-/// What a kernel takes as `PARAMETER TensorMap`: opaque, made by [`Tiled::encode`].
+/// What a kernel takes as `PARAMETER TensorMap`: opaque, made by [`Tiled::encode`] or [`Im2col::encode`].
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(128))]
 pub struct TensorMap([u64; 16]);
@@ -117,14 +121,7 @@ impl Tiled<'_> {
             Some(_) => Err(INVALID_VALUE),
             None => Err(NOT_SUPPORTED),
         };
-        let map = match answer {
-            Ok(map) => map,
-            Err(code) => {
-                return Err(check_code("cuTensorMapEncodeTiled", code).expect_err("no code of success"));
-            }
-        };
-        let small = self.bytes() < SMALL && driver_version()? <= CudaVersion { major: 13, minor: 1 };
-        Ok(if small { without_small_mark(map) } else { map })
+        finished("cuTensorMapEncodeTiled", answer, || bytes(self.element, self.dims, self.strides))
     }
 
     /// The map, or the driver's code.
@@ -151,12 +148,26 @@ impl Tiled<'_> {
         };
         if code == 0 { Ok(map) } else { Err(code) }
     }
+}
 
-    /// From its first element to its last.
-    fn bytes(&self) -> u64 {
-        let steps =
-            self.dims[1..].iter().zip(self.strides).map(|(n, stride)| (n - 1).saturating_mul(*stride));
-        steps.fold(self.dims[0].saturating_mul(self.element.size()), u64::saturating_add)
+/// Of a tensor, from its first element to its last.
+fn bytes(element: Element, dims: &[u64], strides: &[u64]) -> u64 {
+    let steps = dims[1..].iter().zip(strides).map(|(n, stride)| (n - 1).saturating_mul(*stride));
+    steps.fold(dims[0].saturating_mul(element.size()), u64::saturating_add)
+}
+
+/// What a driver function answered, with what is to be put right in maps of short tensors.
+fn finished(
+    function: &'static str,
+    answer: Result<TensorMap, u32>,
+    bytes: impl FnOnce() -> u64,
+) -> Result<TensorMap, CudaError> {
+    match answer {
+        Ok(map) => {
+            let small = bytes() < SMALL && driver_version()? <= CudaVersion { major: 13, minor: 1 };
+            Ok(if small { without_small_mark(map) } else { map })
+        }
+        Err(code) => Err(check_code(function, code).expect_err("no code of success")),
     }
 }
 
@@ -172,17 +183,8 @@ mod tests {
 
     #[test]
     fn a_tensor_reaches_to_its_last_element() {
-        let mut tensor = Tiled {
-            element: Element::Bf16,
-            address: 0,
-            dims: &[64, 10, 3],
-            strides: &[256, 4096],
-            box_dims: &[64, 10, 1],
-            swizzle: Swizzle::Bytes128,
-        };
-        assert_eq!(tensor.bytes(), 128 + 9 * 256 + 2 * 4096);
-        (tensor.dims, tensor.strides, tensor.element) = (&[7], &[], Element::Tf32);
-        assert_eq!(tensor.bytes(), 28);
+        assert_eq!(bytes(Element::Bf16, &[64, 10, 3], &[256, 4096]), 128 + 9 * 256 + 2 * 4096);
+        assert_eq!(bytes(Element::Tf32, &[7], &[]), 28);
     }
 
     #[test]

@@ -116,7 +116,8 @@ struct Weight {
     KERNEL_OF_CLUSTER(PRODUCT_THREADS, cluster, hopper_conv_##T##_##tile##_##cluster##_##form,                                   \
                       (PARAMETER Product<A, B> p, PARAMETER TensorMap a, PARAMETER TensorMap b, PARAMETER TensorMap out, u32 count, \
                        u32 by_tma, Global<T> y, Global<f32> partial, Global<const T> bias)) {                                    \
-        if constexpr (ON_HOPPER) multiply_on_hopper<T, __VA_ARGS__, cluster, a_by_k, b_by_k>(p, a, b, out, count, by_tma, y, partial, bias); \
+        if constexpr (ON_HOPPER)                                                                                                 \
+            multiply_on_hopper<hopper::Halves<T>, __VA_ARGS__, cluster, a_by_k, b_by_k>(p, a, b, out, count, by_tma, y, partial, bias); \
     }
 #define HOPPER_CONV_FORMS(T, tile, cluster, ...)                                                                                 \
     HOPPER_CONV(T, tile, cluster, places, Images, Weight, true, true, __VA_ARGS__)                                               \

@@ -7,6 +7,7 @@
 //! reachable only between opening and the last worker's leaving, and a worker that wakes late is not waited for.
 
 use super::cores;
+use super::place::Places;
 use std::any::Any;
 use std::cell::Cell;
 use std::hint::spin_loop;
@@ -162,6 +163,7 @@ struct Pool {
     state: Padded<AtomicU64>,
     job: AtomicPtr<Job<'static>>,
     workers: AtomicUsize,
+    places: Places,
     /// Workers that sleep on `wake`, or are about to.
     sleepers: AtomicUsize,
     sleep: Mutex<()>,
@@ -178,6 +180,7 @@ impl Pool {
                 state: Padded(AtomicU64::new(0)),
                 job: AtomicPtr::new(ptr::null_mut()),
                 workers: AtomicUsize::new(0),
+                places: Places::new(),
                 sleepers: AtomicUsize::new(0),
                 sleep: Mutex::new(()),
                 wake: Condvar::new(),
@@ -191,9 +194,8 @@ impl Pool {
             // A worker without a core of its own would spin on somebody else's.
             let spin = if index + 1 < cores() { SPIN } else { Duration::ZERO };
             let thread = std::thread::Builder::new().name(format!("gradus-{}", index + 1));
-            if thread.spawn(move || pool.serve(spin)).is_err() {
-                break;
-            }
+            let Ok(worker) = thread.spawn(move || pool.serve(spin)) else { break };
+            pool.places.add(worker);
             pool.workers.store(index + 1, Relaxed);
         }
         pool
@@ -201,6 +203,7 @@ impl Pool {
 
     /// Offers `job` to `helpers` workers, waking as many as are not awake.
     fn open(&self, job: &Job<'_>, helpers: u64) {
+        self.places.leave_this_core();
         self.job.store(ptr::from_ref(job).cast_mut().cast(), Relaxed);
         let epoch = (self.state.0.load(Relaxed) >> 32).wrapping_add(1);
         // Sequentially consistent, as is `sleepers`: either the worker sees the new epoch or we see the sleeper.

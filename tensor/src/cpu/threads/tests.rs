@@ -23,28 +23,60 @@ fn every_task_runs_once_for_any_number_of_threads() {
     }
 }
 
+/// Runs regions of `threads` tasks that wait until all of them are under way at once, which only as many threads can bring about,
+/// until one region does; the pool may be another test's meanwhile, and then a region is serial.
+fn meet(threads: usize) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let met = || {
+        let (arrived, met) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let give_up = Instant::now() + Duration::from_millis(500);
+        parallel_for(threads, |_| {
+            arrived.fetch_add(1, Relaxed);
+            let serial = num_threads() > 1;
+            while !serial && arrived.load(Relaxed) < threads && Instant::now() < give_up {
+                std::thread::yield_now();
+            }
+            met.fetch_add(usize::from(!serial && arrived.load(Relaxed) == threads), Relaxed);
+        });
+        met.into_inner() == threads
+    };
+    while !met() {
+        assert!(Instant::now() < deadline, "{threads} threads never met");
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn as_many_threads_work_as_were_asked_for() {
-    // Each task waits until all seven run at once, which only seven threads can do; the pool may be another test's meanwhile.
-    for threads in [2, 3, 7] {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        let met = || {
-            let arrived = AtomicUsize::new(0);
-            let give_up = Instant::now() + Duration::from_millis(500);
-            with_num_threads(threads, || {
-                parallel_for(threads, |_| {
-                    arrived.fetch_add(1, Relaxed);
-                    while num_threads() == 1 && arrived.load(Relaxed) < threads && Instant::now() < give_up {
-                        std::thread::yield_now();
-                    }
-                });
-            });
-            Instant::now() < give_up
-        };
-        while !met() {
-            assert!(Instant::now() < deadline, "{threads} threads never met");
-        }
+    for threads in [2, 3, 7, 2] {
+        with_num_threads(threads, || meet(threads));
     }
+}
+
+#[test]
+fn a_number_of_threads_holds_inside_another_and_after_it() {
+    with_num_threads(1, || {
+        let here = std::thread::current().id();
+        parallel_for(64, |_| assert_eq!(std::thread::current().id(), here));
+        with_num_threads(2, || meet(2));
+        assert_eq!(num_threads(), 1);
+    });
+    with_num_threads(2, || {
+        with_num_threads(3, || meet(3));
+        meet(2);
+    });
+}
+
+#[test]
+fn every_thread_that_asks_for_two_gets_two_when_its_turn_comes() {
+    std::thread::scope(|s| {
+        for _ in 0..4 {
+            s.spawn(|| with_num_threads(2, || (0..3).for_each(|_| meet(2))));
+        }
+    });
+    // A thread that is born later, when workers sleep.
+    std::thread::sleep(Duration::from_millis(20));
+    std::thread::spawn(|| with_num_threads(2, || meet(2))).join().expect("the other thread meets too");
 }
 
 #[test]

@@ -25,7 +25,7 @@ use tensor::{DType, Device, Error, ErrorKind, Result, Tensor};
 /// A norm that is not finite makes the gradients so, as in PyTorch; see [`clip_grad_norm_finite`].
 ///
 /// # Errors
-/// When a bound or the type of norm makes no sense.
+/// When a bound or the type of norm makes no sense, or there is no memory; no gradient is changed then.
 pub fn clip_grad_norm<M: Module + ?Sized>(
     gradients: &mut Gradients,
     model: &M,
@@ -75,14 +75,38 @@ fn clip<M: Module + ?Sized>(
     if scale >= 1.0 {
         return Ok(total);
     }
-    for (_, leaf, gradient) in found {
-        // In place, where nobody else holds it.
-        drop(gradient);
-        if let Some(gradient) = gradients.take(&leaf) {
-            gradients.set(&leaf, gradient.into_value().binary_scalar_into(BinaryOp::Mul, scale)?);
-        }
-    }
+    scale_all(gradients, found.into_iter().map(|(_, leaf, _)| leaf).collect(), scale)?;
     Ok(total)
+}
+
+/// How a gradient is scaled.
+enum Scaling {
+    /// It has memory of its own and is multiplied in place by this number.
+    InPlace(Tensor),
+    /// Others hold it too: this takes its place.
+    Replaced(Tensor),
+}
+
+/// Multiplies the gradients of some leaves. What takes memory comes first: if there is none, all of them stay as they are.
+fn scale_all(gradients: &mut Gradients, leaves: Vec<Var>, scale: f64) -> Result<()> {
+    let taken = leaves.into_iter().filter_map(|leaf| gradients.take(&leaf).map(|g| (leaf, g.into_value())));
+    let mut taken: Vec<(Var, Tensor)> = taken.collect();
+    let ways = taken.iter_mut().map(|(_, gradient)| {
+        Ok(match gradient.storage_mut() {
+            Some(_) => Scaling::InPlace(Tensor::full((), scale, (gradient.dtype(), gradient.device()))?),
+            None => Scaling::Replaced(gradient.binary_scalar(BinaryOp::Mul, scale)?),
+        })
+    });
+    let mut ways = ways.collect::<Result<Vec<_>>>().map(Vec::into_iter);
+    for (leaf, gradient) in taken {
+        let gradient = match ways.as_mut().ok().and_then(Iterator::next) {
+            Some(Scaling::InPlace(scale)) => gradient.binary_into(BinaryOp::Mul, &scale)?,
+            Some(Scaling::Replaced(scaled)) => scaled,
+            None => gradient,
+        };
+        gradients.set(&leaf, gradient);
+    }
+    ways.map(drop)
 }
 
 /// Errors on bounds and types of norm that make no sense.

@@ -89,3 +89,27 @@ fn a_norm_that_is_not_a_number_makes_the_parameters_so() -> Result<()> {
     assert!(w.value().to_vec::<f32>()?.iter().all(|x| x.is_nan()));
     Ok(())
 }
+
+#[test]
+fn a_gradient_that_others_hold_is_clipped_without_changing_theirs() -> Result<()> {
+    let model = model();
+    for shared in [false, true] {
+        let mut clipped = gradients(&model, 1);
+        if shared {
+            // Two parameters with one gradient, as a sum of them has.
+            let same = clipped.get(&model[0].leaf())?.clone();
+            clipped.set(&model[3].leaf(), same);
+        }
+        let held = clipped.get(&model[0].leaf())?.clone();
+        let before = held.copy()?;
+        let total = clip_grad_norm(&mut clipped, &model, 0.5, 2.0)?;
+        assert!(held.all_close(&before, 0.0, 0.0)?);
+        let scaled = before.mul_scalar(0.5 / (total + 1e-6))?;
+        assert!(clipped.get(&model[0].leaf())?.all_close(&scaled, 0.0, 0.0)?);
+        assert_eq!(shared, clipped.get(&model[3].leaf())?.all_close(&scaled, 0.0, 0.0).unwrap_or(false));
+        for param in &model {
+            assert!(clipped.find(&param.leaf()).is_some());
+        }
+    }
+    Ok(())
+}

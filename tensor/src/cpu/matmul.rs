@@ -93,6 +93,22 @@ fn byte_product<A: Scalar + Byte, B: Scalar + Byte>(a: &Tensor, b: &Tensor) -> R
 fn product<T: Scalar + GemmElement>(a: &Tensor, b: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let rank = a.rank();
     let (m, k, n) = (a.dims()[rank - 2], a.dims()[rank - 1], b.dims()[rank - 1]);
+    if rank == 2 {
+        let packed = packed_for::<T>(m, b);
+        return filled_shape::<T>([m, n].into(), |y| {
+            let bias = bias.map_or(Bias::None, |b| Bias::PerCol(elements::<T>(b)));
+            let epilogue = Epilogue { bias, ..Epilogue::default() };
+            let (left, out) = (matrix::<T>(a), MatMut::row_major(y, m, n));
+            match &packed {
+                Some(packed) => {
+                    let (left, packed) = (Rows(left), Operand::Packed(packed));
+                    gemm_with(Operand::Source(&left), packed, out, Beta::Zero, epilogue);
+                }
+                None => gemm::gemm(left, matrix(b), out, Beta::Zero, epilogue),
+            }
+            Ok(())
+        });
+    }
     let shape = a.shape().with_dim(rank - 1, n);
     let batch = Shape::from(&a.dims()[..rank - 2]).numel();
     let ((a, a_step), (b, b_step)) = (mergeable(a)?, mergeable(b)?);

@@ -23,6 +23,13 @@ impl Tensor {
     /// ```
     pub fn matmul(&self, rhs: &Tensor) -> Result<Tensor> {
         self.check_same("matmul", rhs)?;
+        if let (&[m, k], &[k2, n]) = (self.dims(), rhs.dims())
+            && k == k2
+        {
+            // Two matrices need no views of them.
+            Shape::from([m, n]).checked("matmul")?;
+            return self.backend().matmul(self, rhs);
+        }
         let mismatch = || Error::shapes("matmul", self.shape(), rhs.shape());
         if self.rank() == 0 || rhs.rank() == 0 {
             return Err(mismatch().hint("multiply by a single number with mul"));

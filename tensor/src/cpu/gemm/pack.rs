@@ -171,7 +171,12 @@ fn copy_steps<T: GemmElement, const W: usize>(lines: &MatRef<T>, block: &Block, 
                 // SAFETY: the lines and the step are inside the matrix (asserted by `pack`), and lie side by side.
                 let values =
                     unsafe { &*first.wrapping_offset(p as isize * lines.col_stride()).cast::<[T; W]>() };
-                T::widen_slice(values, step);
+                if T::NATIVE {
+                    // SAFETY: `T` is `T::Acc`, and the step has W of them. As one array they move in whole vectors.
+                    unsafe { step.as_mut_ptr().cast::<[T; W]>().write(*values) };
+                } else {
+                    T::widen_slice(values, step);
+                }
             }
         }
     }

@@ -28,6 +28,18 @@ fn main() -> Result<()> {
         gradient.layer_norm_backward(&x, &mean, &rstd, Some(&weight), 1)
     });
 
+    let (x, gradient) = (random([65536, 64], DType::F32)?, random([65536, 64], DType::F32)?);
+    let (weight, bias) = (random([64], DType::F32)?, random([64], DType::F32)?);
+    let (two, three) = (bytes(2, x.numel()), bytes(3, x.numel()));
+    bench(&mut group, "softmax/65536x64/float32", two.clone(), || x.softmax(-1));
+    bench(&mut group, "layer_norm/65536x64/float32", two, || {
+        x.layer_norm(&[64], Some(&weight), Some(&bias), 1e-5)
+    });
+    let (_, mean, rstd) = x.layer_norm_stats(&[64], Some(&weight), Some(&bias), 1e-5)?;
+    bench(&mut group, "layer_norm_backward/65536x64/float32", three, || {
+        gradient.layer_norm_backward(&x, &mean, &rstd, Some(&weight), 1)
+    });
+
     let x = random([16, 64, 28, 28], DType::F32)?;
     let (weight, bias) = (random([64], DType::F32)?, random([64], DType::F32)?);
     let (mean, variance) = x.batch_norm_stats()?;
@@ -47,7 +59,14 @@ fn main() -> Result<()> {
     bench(&mut group, "max_pool_backward/16x64x28x28/float32", pooled.clone(), || {
         y.max_pool_backward(&index, x.shape())
     });
-    bench(&mut group, "avg_pool/16x64x28x28/float32", pooled, || x.avg_pool2d(2));
+    let last = x.permute([0, 2, 3, 1])?.contiguous()?.permute([0, 3, 1, 2])?;
+    for (name, x) in [("", &x), ("_channels_last", &last)] {
+        let gradient = x.avg_pool2d(2)?;
+        bench(&mut group, &format!("avg_pool{name}/16x64x28x28/float32"), pooled.clone(), || x.avg_pool2d(2));
+        bench(&mut group, &format!("avg_pool_backward{name}/16x64x28x28/float32"), pooled.clone(), || {
+            gradient.avg_pool_backward(x.shape(), 2)
+        });
+    }
     group.finish();
     criterion.final_summary();
     Ok(())

@@ -8,7 +8,7 @@
 //! the stride has: phase `p` holds columns `p, p + stride, …`. Where in its window the largest element stands is a *code*,
 //! `row · columns + column`, counted in the part of the window inside the input.
 
-use super::windows::Axis;
+use super::windows::{Axis, Even};
 use crate::Scalar;
 use crate::cpu::vectors::{Vector, VectorLoop};
 use crate::cpu::wide::WideFloat;
@@ -47,16 +47,8 @@ pub(super) enum Way {
 impl<'a> MaxPool<'a> {
     pub(super) fn new(axes: &'a [Axis; 3]) -> Self {
         let (windows, [d, h, w]) = (&axes[2].windows, axes.each_ref().map(|axis| axis.size));
-        let columns = windows.iter().map(|w| w.elements().len()).max().unwrap_or(0);
-        let first = windows.iter().position(|w| w.elements().len() == columns).unwrap_or(0);
-        let start = |o: usize| windows.get(o).map(|w| w.start);
-        let stride = start(first + 1).zip(start(first)).map_or(1, |(b, a)| b.saturating_sub(a)).max(1);
-        let follows = |&o: &usize| {
-            start(o) == start(first).map(|s| s + (o - first) * stride)
-                && windows[o].elements().len() == columns
-        };
-        let end = (first..windows.len()).take_while(follows).last().map_or(first, |o| o + 1);
-        let way = match windows.get(first) {
+        let Even { outputs: even, columns, stride } = Even::new(windows);
+        let way = match windows.get(even.start) {
             Some(window) if stride == 2 && window.step == 1 && (2..=3).contains(&columns) => {
                 Way::Pairs(window.start)
             }
@@ -78,7 +70,7 @@ impl<'a> MaxPool<'a> {
             }
         }
         let full = axes.iter().all(|axis| axis.windows.iter().all(|w| w.elements().len() > 0));
-        MaxPool { axes, columns, even: first..end, way, rows, ends, full }
+        MaxPool { axes, columns, even, way, rows, ends, full }
     }
 
     /// How many codes there are.
@@ -295,7 +287,7 @@ fn side_by_side_outputs<V: Vector>(
 
 /// `2 · WIDTH` elements, split in those at even and at odd distances from the first.
 #[inline(always)]
-fn pairs<V: Vector>(x: &[V::Element], from: usize) -> (V, V) {
+pub(super) fn pairs<V: Vector>(x: &[V::Element], from: usize) -> (V, V) {
     let x = &x[from..][..2 * V::WIDTH];
     // SAFETY: there are `2 · WIDTH` of them.
     let (a, b) = unsafe { (V::read(x.as_ptr()), V::read(x.as_ptr().add(V::WIDTH))) };

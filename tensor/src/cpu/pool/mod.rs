@@ -3,11 +3,15 @@
 mod average;
 mod back;
 mod max;
+mod means;
 #[cfg(test)]
 mod naive;
+mod spread;
 #[cfg(test)]
 mod tests;
 mod windows;
+
+pub(crate) use means::{adaptive_avg_pool, adaptive_avg_pool_backward, avg_pool, avg_pool_backward};
 
 use crate::cpu::copy;
 use crate::cpu::isa::isa;
@@ -200,66 +204,4 @@ fn place(grad: &Tensor, input: Shape, pool: &MaxPool, codes: &[u8]) -> Result<Te
         });
         Ok(())
     }))
-}
-
-/// The means of windows.
-fn average(x: &Tensor, shape: Shape, axes: &[Axis; 3]) -> Result<Tensor> {
-    let (x, isa) = (contiguous(x)?, isa());
-    let (from, to) = (volume(x.shape()), volume(shape));
-    match_float!("avg_pool", x.dtype(), T => filled_shape::<T>(shape, |y| {
-        let (x, y) = (elements::<T>(&x), SharedMut::new(y));
-        over_planes(shape, from, |planes| {
-            let (mut wide_x, mut wide_y) = (Widened::<T>::new(), Widened::<T>::new());
-            let mut columns = vec![<T as Wide>::Acc::default(); axes[2].size];
-            for i in planes {
-                let x = wide_x.view(&x[i * from..][..from]);
-                // SAFETY: each plane belongs to one task.
-                wide_y.write(unsafe { part(&y, i, to) }, |y| average::average(isa, axes, x, &mut columns, y));
-            }
-        });
-        Ok(())
-    }))
-}
-
-/// The gradient of [`average`].
-fn spread(grad: &Tensor, input: Shape, axes: &[Axis; 3]) -> Result<Tensor> {
-    let (grad, isa) = (contiguous(grad)?, isa());
-    let (to, from) = (volume(input), volume(grad.shape()));
-    match_float!("avg_pool_backward", grad.dtype(), T => filled_shape::<T>(input, |dx| {
-        let (grad, dx) = (elements::<T>(&grad), SharedMut::new(dx));
-        over_planes(input, to, |planes| {
-            let (mut wide_g, mut wide_dx) = (Widened::<T>::new(), Widened::<T>::new());
-            let mut row = vec![<T as Wide>::Acc::default(); axes[2].size];
-            for i in planes {
-                let g = wide_g.view(&grad[i * from..][..from]);
-                // SAFETY: each plane belongs to one task.
-                wide_dx.write(unsafe { part(&dx, i, to) }, |dx| {
-                    dx.fill(<T as Wide>::Acc::zero());
-                    average::spread(isa, axes, g, &mut row, dx);
-                });
-            }
-        });
-        Ok(())
-    }))
-}
-
-/// The mean of each window.
-pub(crate) fn avg_pool(x: &Tensor, pool: &Pool) -> Result<Tensor> {
-    let shape = pool.output_shape("avg_pool", x.shape())?;
-    average(x, shape, &sliding(x.shape(), shape, pool))
-}
-
-/// The gradient of [`avg_pool`].
-pub(crate) fn avg_pool_backward(grad: &Tensor, input: Shape, pool: &Pool) -> Result<Tensor> {
-    spread(grad, input, &sliding(input, grad.shape(), pool))
-}
-
-/// The mean of nearly equal parts.
-pub(crate) fn adaptive_avg_pool(x: &Tensor, output: Shape) -> Result<Tensor> {
-    average(x, output, &adaptive(x.shape(), output))
-}
-
-/// The gradient of [`adaptive_avg_pool`].
-pub(crate) fn adaptive_avg_pool_backward(grad: &Tensor, input: Shape) -> Result<Tensor> {
-    spread(grad, input, &adaptive(input, grad.shape()))
 }

@@ -74,6 +74,25 @@ fn bits(x: &Tensor) -> Result<Vec<u64>> {
     Ok(values.iter().map(|x| if x.is_nan() { u64::MAX } else { x.to_bits() }).collect())
 }
 
+/// The same images, with their channels last in memory.
+fn channels_last(x: &Tensor) -> Result<Tensor> {
+    x.movedim(1, -1)?.contiguous()?.movedim(-1, 1)
+}
+
+#[test]
+fn images_with_channels_last_stay_so() -> Result<()> {
+    let mut generator = Generator::new(6);
+    let x = random([2, 20, 9, 8], true, &mut generator)?.to_dtype(DType::F32)?;
+    let (view, pool) = (channels_last(&x)?, Pool::from(3).stride(2).padding(1));
+    let (y, last) = (avg_pool(&x, &pool)?, avg_pool(&view, &pool)?);
+    assert_eq!((bits(&last)?, y.layout().is_contiguous()), (bits(&y)?, true));
+    assert!(last.movedim(1, -1)?.layout().is_contiguous());
+    let (dx, last) = (avg_pool_backward(&y, x.shape(), &pool)?, avg_pool_backward(&last, x.shape(), &pool)?);
+    assert_eq!(bits(&last)?, bits(&dx)?);
+    assert!(last.movedim(1, -1)?.layout().is_contiguous());
+    Ok(())
+}
+
 /// Asserts that the means and shares agree up to a few roundings.
 fn assert_close(got: &Tensor, expected: &Tensor, eps: f64, what: &str) -> Result<()> {
     assert_eq!((got.shape(), got.dtype()), (expected.shape(), expected.dtype()), "{what}");
@@ -179,10 +198,16 @@ fn means_and_their_gradients_are_those_of_the_definition() -> Result<()> {
         // Up to 64 terms per mean; the definition rounds halves after each.
         for (dtype, eps) in [(DType::F64, 1e-14), (DType::F32, 1e-5), (DType::BF16, 0.05)] {
             let (x, grad) = (x.to_dtype(dtype)?, grad.to_dtype(dtype)?);
-            let what = format!("{shape:?} {pool:?} {dtype}");
-            assert_close(&avg_pool(&x, &pool)?, &naive::avg_pool(&x, &pool)?, eps, &what)?;
+            let y = naive::avg_pool(&x, &pool)?;
             let dx = naive::avg_pool_backward(&grad, x.shape(), &pool)?;
-            assert_close(&avg_pool_backward(&grad, x.shape(), &pool)?, &dx, eps, &what)?;
+            for &isa in available() {
+                let what = format!("{shape:?} {pool:?} {dtype} {isa}");
+                for (x, grad) in [(&x, &grad), (&channels_last(&x)?, &channels_last(&grad)?)] {
+                    assert_close(&with_isa(isa, || avg_pool(x, &pool))?, &y, eps, &what)?;
+                    let got = with_isa(isa, || avg_pool_backward(grad, x.shape(), &pool))?;
+                    assert_close(&got, &dx, eps, &what)?;
+                }
+            }
         }
         if shape.contains(&0) {
             continue;
@@ -193,9 +218,11 @@ fn means_and_their_gradients_are_those_of_the_definition() -> Result<()> {
             let grad = random(dims.clone(), false, &mut generator)?;
             let what = format!("{shape:?} to {dims:?}");
             let y = naive::adaptive_avg_pool(&x, grad.shape())?;
-            assert_close(&adaptive_avg_pool(&x, grad.shape())?, &y, 1e-14, &what)?;
             let dx = naive::adaptive_avg_pool_backward(&grad, x.shape())?;
-            assert_close(&adaptive_avg_pool_backward(&grad, x.shape())?, &dx, 1e-14, &what)?;
+            for (x, grad) in [(&x, &grad), (&channels_last(&x)?, &channels_last(&grad)?)] {
+                assert_close(&adaptive_avg_pool(x, grad.shape())?, &y, 1e-14, &what)?;
+                assert_close(&adaptive_avg_pool_backward(grad, x.shape())?, &dx, 1e-14, &what)?;
+            }
         }
     }
     Ok(())
@@ -213,7 +240,8 @@ fn neither_strides_nor_threads_change_a_bit() -> Result<()> {
             let parts = adaptive_avg_pool(x, Shape::from([40, 30, 3, 3]))?;
             let back = max_pool_backward(&y, &index, x.shape())?;
             let spread = avg_pool_backward(&mean, x.shape(), &pool)?;
-            [&y, &index, &mean, &parts, &back, &spread].into_iter().map(bits).collect()
+            let apart = adaptive_avg_pool_backward(&parts, x.shape())?;
+            [&y, &index, &mean, &parts, &back, &spread, &apart].into_iter().map(bits).collect()
         };
         let expected = with_num_threads(1, || all(&x))?;
         for threads in [1, 2, 3, 7] {

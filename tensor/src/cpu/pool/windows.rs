@@ -37,6 +37,32 @@ impl Window {
     }
 }
 
+/// The windows along a dim that have all columns and follow each other evenly.
+#[derive(Clone, Debug)]
+pub(super) struct Even {
+    /// Their outputs.
+    pub outputs: Range<usize>,
+    /// Elements of each.
+    pub columns: usize,
+    /// From one to the next.
+    pub stride: usize,
+}
+
+impl Even {
+    pub(super) fn new(windows: &[Window]) -> Even {
+        let columns = windows.iter().map(|w| w.elements().len()).max().unwrap_or(0);
+        let first = windows.iter().position(|w| w.elements().len() == columns).unwrap_or(0);
+        let start = |o: usize| windows.get(o).map(|w| w.start);
+        let stride = start(first + 1).zip(start(first)).map_or(1, |(b, a)| b.saturating_sub(a)).max(1);
+        let follows = |&o: &usize| {
+            start(o) == start(first).map(|s| s + (o - first) * stride)
+                && windows[o].elements().len() == columns
+        };
+        let end = (first..windows.len()).take_while(follows).last().map_or(first, |o| o + 1);
+        Even { outputs: first..end, columns, stride }
+    }
+}
+
 /// Extents of the planes of `[n, c, spatial…]`, padded to three.
 pub(super) fn plane(shape: Shape) -> [usize; 3] {
     let missing = 5 - shape.rank();
@@ -86,17 +112,4 @@ pub(super) fn adaptive(x: Shape, y: Shape) -> [Axis; 3] {
         };
         Axis { size: size[i], windows: (0..out[i]).map(window).collect() }
     })
-}
-
-/// Calls `f(output, rows)` for every row of outputs of a plane: the outputs' indices, the windows above and across it.
-#[inline(always)]
-pub(super) fn for_each_row(axes: &[Axis; 3], mut f: impl FnMut(Range<usize>, &Window, &Window)) {
-    let width = axes[2].windows.len();
-    let mut start = 0;
-    for a in &axes[0].windows {
-        for b in &axes[1].windows {
-            f(start..start + width, a, b);
-            start += width;
-        }
-    }
 }

@@ -18,6 +18,8 @@ mod convolutions;
 mod graph;
 #[path = "../../../kernels-cuda/tests/hopper.rs"]
 mod hopper;
+#[path = "../../../kernels-cuda/tests/hopper_convolutions.rs"]
+mod hopper_convolutions;
 #[path = "../../../kernels-cuda/tests/hopper_numbers.rs"]
 mod hopper_numbers;
 #[path = "../../../kernels-cuda/tests/large.rs"]

@@ -195,6 +195,12 @@ pub(crate) fn conv_grad_weight(grad: &Tensor, x: &Tensor, weight: Shape, conv: &
         {
             return Ok(());
         }
+        if x.dtype() == DType::F32
+            && winograd::suits_gradient(&geometry)
+            && winograd::grad_weight(&geometry, x, &grad, bytemuck::cast_slice_mut(dw))?
+        {
+            return Ok(());
+        }
         let direct = grad_weight::suits(&geometry) || depthwise::suits_gradient(&geometry);
         let run = if direct { grad_weight::run } else { grad_product::run };
         run(&geometry, elements::<T>(&grad), &Images::new(x), dw)

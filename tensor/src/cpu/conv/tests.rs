@@ -291,6 +291,26 @@ fn nan_and_infinity_reach_what_they_are_part_of_and_nothing_else() -> Result<()>
     Ok(())
 }
 
+/// Transforms that save products spread what is not finite over whole tiles: such gradients are computed without them.
+#[test]
+fn a_gradient_with_infinities_is_that_of_all_products() -> Result<()> {
+    let mut generator = Generator::new(9);
+    let case = case(&[3, 33, 9, 7], &[35, 33, 3, 3], Conv::default().padding(1));
+    let [x, w, _, g] = case.operands(&mut generator)?.map(|t| t.to_dtype(DType::F32));
+    let (x, w, g) = (x?, w?, g?);
+    for bad in [f32::NAN, f32::INFINITY] {
+        let mut values = x.to_vec::<f32>()?;
+        values[5 * 63 + 40] = bad;
+        let x = Tensor::from_slice(&values, x.shape(), &Device::cpu())?;
+        let gradient = || conv_grad_weight(&g, &x, w.shape(), &case.conv)?.to_vec::<f32>();
+        let (got, expected) = (gradient()?, with_f32_mode(F32Mode::Strict, gradient)?);
+        assert!(got.iter().any(|value| value.is_finite()) && !got.iter().all(|value| value.is_finite()));
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&got), bits(&expected), "{bad}");
+    }
+    Ok(())
+}
+
 /// ⟨conv(x, w), g⟩ = ⟨x, grad_input(g, w)⟩ = ⟨w, grad_weight(g, x)⟩.
 #[test]
 fn the_gradients_are_the_adjoints() -> Result<()> {
@@ -410,10 +430,10 @@ fn one_weight_serves_convolutions_of_several_forms_and_views() -> Result<()> {
 fn fewer_products_cost_little_precision() -> Result<()> {
     let mut generator = Generator::new(7);
     let case = case(&[1, 64, 20, 20], &[64, 64, 3, 3], Conv::default().padding(1));
-    let [x, w, b, g] = case.operands(&mut generator)?;
-    let expected = naive::conv(&x, &w, Some(&b), &case.conv)?.to_vec::<f64>()?;
-    let [x, w, b, _] = [x, w, b, g].map(|t| t.to_dtype(DType::F32));
-    let (x, w, b) = (x?, w?, b?);
+    let doubles = case.operands(&mut generator)?;
+    let [x, w, b, g] = &doubles;
+    let expected = naive::conv(x, w, Some(b), &case.conv)?.to_vec::<f64>()?;
+    let (x, w, b) = (x.to_dtype(DType::F32)?, w.to_dtype(DType::F32)?, b.to_dtype(DType::F32)?);
     let error = |mode: F32Mode| -> Result<f64> {
         let y = with_f32_mode(mode, || conv(&x, &w, Some(&b), &case.conv))?.to_vec::<f32>()?;
         let squares = y.iter().zip(&expected).map(|(y, e)| (f64::from(*y) - e).powi(2));
@@ -421,6 +441,15 @@ fn fewer_products_cost_little_precision() -> Result<()> {
     };
     let (few, all) = (error(F32Mode::Auto)?, error(F32Mode::Strict)?);
     assert!(few <= 4.0 * all, "{few} and {all}");
+    let exact = conv_grad_weight(g, &doubles[0], w.shape(), &case.conv)?.to_vec::<f64>()?;
+    let g = g.to_dtype(DType::F32)?;
+    let error = |mode: F32Mode| -> Result<f64> {
+        let dw = with_f32_mode(mode, || conv_grad_weight(&g, &x, w.shape(), &case.conv))?.to_vec::<f32>()?;
+        let squares = dw.iter().zip(&exact).map(|(dw, e)| (f64::from(*dw) - e).powi(2));
+        Ok((squares.sum::<f64>() / dw.len() as f64).sqrt())
+    };
+    let (few, all) = (error(F32Mode::Auto)?, error(F32Mode::Strict)?);
+    assert!(few <= 4.0 * all, "of the gradient in the weight: {few} and {all}");
     Ok(())
 }
 
@@ -437,11 +466,13 @@ fn shapes_take_the_ways_that_are_meant_for_them() -> Result<()> {
             (_, _, true) => "winograd",
             _ => "product",
         };
-        let weight = match (depthwise::suits_gradient(&g), grad_weight::suits(&g)) {
-            (true, _) => "depthwise",
-            (_, true) => "direct",
-            _ => "product",
-        };
+        let weight =
+            match (winograd::suits_gradient(&g), depthwise::suits_gradient(&g), grad_weight::suits(&g)) {
+                (true, ..) => "winograd",
+                (_, true, _) => "depthwise",
+                (_, _, true) => "direct",
+                _ => "product",
+            };
         Ok([way(Pass::forward(&g)), way(Pass::backward(&g)), weight])
     };
     let same = Conv::default().padding(1);
@@ -451,7 +482,7 @@ fn shapes_take_the_ways_that_are_meant_for_them() -> Result<()> {
         let depthwise = ways(&[8, 128, 56, 56], &[128, 1, 3, 3], same.groups(128))?;
         assert_eq!(depthwise, ["depthwise"; 3], "a channel per group");
         let deep = ways(&[8, 128, 28, 28], &[128, 128, 3, 3], same)?;
-        assert_eq!(deep, ["winograd", "winograd", "product"], "many channels");
+        assert_eq!(deep, ["winograd"; 3], "many channels");
         let volumes = ways(&[2, 32, 8, 28, 28], &[32, 32, 3, 3, 3], same)?;
         assert_eq!(volumes[..2], ["winograd", "winograd"], "many channels, three dims");
         let strided = ways(&[8, 64, 56, 56], &[128, 64, 3, 3], same.stride(2))?;

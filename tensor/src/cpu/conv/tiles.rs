@@ -68,8 +68,12 @@ fn blocks(outs: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
 pub(super) struct Tiles<'a, S> {
     data: &'a [S],
     steps: &'a [usize],
-    panels: &'a Panels<S>,
-    start: &'a [S],
+    weights: &'a [S],
+    outs: usize,
+    /// From step to step of the weights, where they are a matrix `[steps, outs]` rather than panels.
+    pitch: Option<usize>,
+    /// What each channel's sums begin with, if they are not added to what is there.
+    start: Option<&'a [S]>,
     spots: &'a [Spot],
     /// Lanes that are there, where a row is shorter than a vector.
     width: usize,
@@ -100,30 +104,54 @@ impl<'a, S: Scalar> Tiles<'a, S> {
             (panels.steps, panels.outs),
             "weights for each tap and channel"
         );
-        Tiles { data, steps, panels, start, spots, width, out, plane }
+        let (weights, outs, start) = (&panels.values[..], panels.outs, Some(start));
+        Tiles { data, steps, weights, outs, pitch: None, start, spots, width, out, plane }
+    }
+
+    /// Adds the sums to what is there, for weights that are rows of `outs` values, `pitch` apart. No two vectors may overlap,
+    /// and all must be whole.
+    ///
+    /// # Safety
+    /// As for [`new`](Self::new).
+    ///
+    /// # Panics
+    /// As for [`new`](Self::new), or if there are not as many weights.
+    pub(super) unsafe fn adding(
+        data: &'a [S],
+        steps: &'a [usize],
+        (weights, outs, pitch): (&'a [S], usize, usize),
+        spots: &'a [Spot],
+        out: *mut S,
+        plane: usize,
+    ) -> Self {
+        let all = steps.is_empty() || (steps.len() - 1) * pitch + outs <= weights.len();
+        assert!(all, "weights for each tap and channel");
+        let width = usize::MAX;
+        Tiles { data, steps, weights, outs, pitch: Some(pitch), start: None, spots, width, out, plane }
     }
 
     /// N vectors of one block of R channels; PARTIAL where rows are shorter than a vector.
     #[inline(always)]
     unsafe fn tile<V: Vector<Elem = S>, const R: usize, const N: usize, const PARTIAL: bool>(
         &self,
-        weights: *const S,
+        (weights, pitch): (*const S, usize),
         first: usize,
         spots: &[Spot],
     ) {
         debug_assert_eq!(spots.len(), N);
-        // SAFETY: the panel has R weights for each step; `run` has asserted that all taps of a spot are inside `data`, and
+        // SAFETY: each step has R weights; `run` has asserted that all taps of a spot are inside `data`, and
         // who made the tiles vouches for the outputs.
         unsafe {
             let data: [*const S; N] = std::array::from_fn(|n| self.data.as_ptr().add(spots[n].from));
-            let mut sums: [[V; N]; R] = std::array::from_fn(|r| [V::splat(self.start[first + r]); N]);
+            let mut sums: [[V; N]; R] =
+                std::array::from_fn(|r| [V::splat(self.start.map_or(S::ZERO, |start| start[first + r])); N]);
             for (p, step) in self.steps.iter().enumerate() {
                 let values: [V; N] = std::array::from_fn(|n| {
                     let at = data[n].add(*step);
                     if PARTIAL { V::load_first(at, self.width) } else { V::load(at) }
                 });
                 for (r, sums) in sums.iter_mut().enumerate() {
-                    let weight = V::splat(*weights.add(p * R + r));
+                    let weight = V::splat(*weights.add(p * pitch + r));
                     for n in 0..N {
                         sums[n] = weight.times_plus(values[n], sums[n]);
                     }
@@ -132,7 +160,11 @@ impl<'a, S: Scalar> Tiles<'a, S> {
             for (r, sums) in sums.iter().enumerate() {
                 for n in 0..N {
                     let to = self.out.wrapping_add((first + r) * self.plane + spots[n].to);
-                    if PARTIAL { sums[n].store_first(to, self.width) } else { sums[n].store(to) }
+                    match PARTIAL {
+                        true => sums[n].store_first(to, self.width),
+                        false if self.start.is_none() => sums[n].plus(V::load(to)).store(to),
+                        false => sums[n].store(to),
+                    }
                 }
             }
         }
@@ -166,8 +198,12 @@ impl<S: Scalar> Kernel<S> for Tiles<'_, S> {
         let reach = last + self.steps.iter().max().unwrap_or(&0) + self.width.min(V::LANES);
         let empty = self.spots.is_empty() || self.steps.is_empty();
         assert!(empty || reach <= self.data.len(), "a tap reads {reach} of {} values", self.data.len());
-        for block in blocks(self.panels.outs) {
-            let weights = self.panels.values[block.start * self.steps.len()..].as_ptr();
+        for block in blocks(self.outs) {
+            let (at, pitch) = match self.pitch {
+                Some(pitch) => (block.start, pitch),
+                None => (block.start * self.steps.len(), block.len()),
+            };
+            let weights = (self.weights[at..].as_ptr(), pitch);
             if self.width < V::LANES {
                 tiles! { self, V, true, weights, block: 1 => 2 1; 2 => 2 1; 3 => 2 1; 4 => 2 1; 5 => 2 1; 6 => 2 1; }
                 continue;

@@ -21,6 +21,8 @@
 //! So an image with an output that is not finite is computed again, as a matrix product: infinities and NaN are
 //! those of the definition.
 
+mod gradient;
+mod lines;
 mod plan;
 mod transform;
 
@@ -37,6 +39,7 @@ use crate::cpu::f32_mode::{F32Mode, f32_mode};
 use crate::cpu::isa::{Isa, isa};
 use crate::cpu::memory::Memory;
 use crate::cpu::threads::{SharedMut, parallel_chunks_mut, parallel_for};
+pub(super) use gradient::{run as grad_weight, suits as suits_gradient};
 use plan::{Part, Plan};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

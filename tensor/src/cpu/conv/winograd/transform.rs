@@ -66,9 +66,19 @@ impl Kernel<f32> for Inputs<'_> {
 /// # Safety
 /// The instructions of `V` exist.
 #[inline(always)]
-unsafe fn input<V: Vector<Elem = f32>>(d: [V; 4]) -> [V; 4] {
+pub(super) unsafe fn input<V: Vector<Elem = f32>>(d: [V; 4]) -> [V; 4] {
     // SAFETY: the caller vouches for the instructions.
     unsafe { [minus(d[0], d[2]), d[1].plus(d[2]), minus(d[2], d[1]), minus(d[1], d[3])] }
+}
+
+/// `A` times a column.
+///
+/// # Safety
+/// The instructions of `V` exist.
+#[inline(always)]
+pub(super) unsafe fn gradient<V: Vector<Elem = f32>>(g: [V; 2]) -> [V; 4] {
+    // SAFETY: the caller vouches for the instructions.
+    unsafe { [g[0], g[0].plus(g[1]), minus(g[0], g[1]), minus(V::zero(), g[1])] }
 }
 
 /// `Aᵀ` times a column.

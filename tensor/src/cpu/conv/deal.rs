@@ -1,4 +1,5 @@
-//! Rows of a plane whose even and odd columns are dealt apart: the neighbours that a stride of 2 makes.
+//! Rows of a plane on their way to where kernels read them, a row at a time: as they are, or their even and odd columns dealt
+//! apart, which makes neighbours of what a stride of 2 reads.
 
 use super::level::Kernel;
 use crate::cpu::gemm::{Scalar, Vector};
@@ -31,46 +32,113 @@ impl Lines {
     }
 }
 
-/// Writes rows whose even and odd columns have places of their own, those that the plane does not have as zeros.
+/// Values that rows are asked for ahead of their turn: they follow each other in memory, as do planes.
+const AHEAD: usize = 768;
+
+/// Rows of a plane and their places in a strip; those that the plane does not have are zeros.
+#[derive(Clone, Copy)]
 pub(super) struct Deal<'a, S> {
     pub data: &'a [S],
     pub lines: Lines,
     /// Columns of the plane; at least one.
     pub len: usize,
-    /// Where the even and the odd ones start in a row of the strip.
-    pub columns: [usize; 2],
-    pub out: &'a mut [S],
+    /// Where the even and the odd ones start in a row of the strip; without the latter, all follow each other.
+    pub columns: (usize, Option<usize>),
+    /// The strip, which nobody else writes while rows are on their way.
+    pub out: *mut S,
+    /// How many values it has.
+    pub room: usize,
+}
+
+impl<S: Scalar> Deal<'_, S> {
+    /// Columns of each part of a row.
+    #[inline(always)]
+    fn lens(&self) -> [usize; 2] {
+        if self.columns.1.is_some() { [self.len.div_ceil(2), self.len / 2] } else { [self.len, 0] }
+    }
+
+    /// # Panics
+    /// If a row leaves its memory on either side.
+    #[inline(always)]
+    pub(super) fn check(&self) {
+        let (inside, start) = self.lines.inside();
+        let last = start + (inside.len() as isize - 1) * self.lines.pitch;
+        let in_data = |at: isize| at >= 0 && at as usize + self.len <= self.data.len();
+        assert!(inside.is_empty() || (in_data(start) && in_data(last)), "the rows lie in the plane's memory");
+        let lens = self.lens();
+        let width = (self.columns.0 + lens[0]).max(self.columns.1.unwrap_or(0) + lens[1]);
+        let count = self.lines.count;
+        assert!(count == 0 || (count - 1) * self.lines.to + width <= self.room, "the strip has all rows");
+    }
+
+    /// Writes row `i`.
+    ///
+    /// # Safety
+    /// The rows were [checked](Self::check), row `i` is one of them, and the instructions of `V` exist.
+    #[inline(always)]
+    pub(super) unsafe fn row<V: Vector<Elem = S>>(&self, i: usize) {
+        let (inside, start) = self.lines.inside();
+        let lens = self.lens();
+        // SAFETY: the first and the last row of the plane are inside the data, and so are those between; the row of the strip
+        // has both parts; the caller vouches for the instructions.
+        unsafe {
+            let to = self.out.add(i * self.lines.to);
+            let (even, odd) = (to.add(self.columns.0), self.columns.1.map(|column| to.add(column)));
+            if !inside.contains(&i) {
+                clear::<V>(even, lens[0]);
+                odd.iter().for_each(|odd| clear::<V>(*odd, lens[1]));
+                return;
+            }
+            let at = start + (i - inside.start) as isize * self.lines.pitch;
+            let from = self.data.as_ptr().offset(at);
+            match odd {
+                Some(odd) => deal_row::<V>(from, lens, [even, odd]),
+                None => copy_row::<V>(from, self.len, even),
+            }
+        }
+    }
 }
 
 impl<S: Scalar> Kernel<S> for Deal<'_, S> {
     #[inline(always)]
     unsafe fn run<V: Vector<Elem = S>>(self) {
-        let Deal { data, lines, len, columns, out } = self;
-        let lens = [len.div_ceil(2), len / 2];
-        let (inside, start) = lines.inside();
-        let last = start + (inside.len() as isize - 1) * lines.pitch;
-        let in_data = |at: isize| at >= 0 && at as usize + len <= data.len();
-        assert!(inside.is_empty() || (in_data(start) && in_data(last)), "the rows lie in the plane's memory");
-        let width = (columns[0] + lens[0]).max(columns[1] + lens[1]);
-        assert!(
-            lines.count == 0 || (lines.count - 1) * lines.to + width <= out.len(),
-            "the strip has all rows"
-        );
-        for i in 0..lines.count {
-            let row = &mut out[i * lines.to..][..width];
-            if !inside.contains(&i) {
-                row[columns[0]..][..lens[0]].fill(S::ZERO);
-                row[columns[1]..][..lens[1]].fill(S::ZERO);
-                continue;
+        self.check();
+        for i in 0..self.lines.count {
+            // SAFETY: just checked; the caller vouches for the instructions.
+            unsafe { self.row::<V>(i) }
+        }
+    }
+}
+
+/// # Safety
+/// There is room for `len` values at `to`; the instructions of `V` exist.
+#[inline(always)]
+unsafe fn clear<V: Vector>(to: *mut V::Elem, len: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for at in (0..len).step_by(V::LANES) {
+            match len - at < V::LANES {
+                true => V::zero().store_first(to.add(at), len - at),
+                false => V::zero().store(to.add(at)),
             }
-            let at = start + (i - inside.start) as isize * lines.pitch;
-            // SAFETY: the first and the last row of the plane are inside the data (asserted above), and so are those between;
-            // the row of the strip has both parts; the caller vouches for the instructions.
-            unsafe {
-                let from = data.as_ptr().offset(at);
-                let to = columns.map(|column| row.as_mut_ptr().add(column));
-                deal_row::<V>(from, lens, to);
-            }
+        }
+    }
+}
+
+/// # Safety
+/// There are `len` values at `from`, and room for them at `to`; the instructions of `V` exist.
+#[inline(always)]
+unsafe fn copy_row<V: Vector>(from: *const V::Elem, len: usize, to: *mut V::Elem) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if len < V::LANES {
+            return V::load_first(from, len).store_first(to, len);
+        }
+        for at in (0..len).step_by(V::LANES) {
+            V::prefetch(from.wrapping_add(at + AHEAD));
+            // The last vector starts early.
+            let at = at.min(len - V::LANES);
+            V::load(from.add(at)).store(to.add(at));
         }
     }
 }

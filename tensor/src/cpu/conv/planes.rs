@@ -171,7 +171,7 @@ impl Frame {
             return;
         }
         let start = images.start(image, channel) as isize + w.1 as isize;
-        let columns = [self.at([0, 0, w.0]), if w.2 > 1 { self.at([0, 0, w.0 + 1]) } else { 0 }];
+        let columns = (self.at([0, 0, w.0]), Some(if w.2 > 1 { self.at([0, 0, w.0 + 1]) } else { 0 }));
         let row = 2 * self.part();
         let slabs = out.chunks_exact_mut(self.dims[1] * row).skip(d.0).take(d.2);
         for (i, out) in slabs.enumerate() {
@@ -185,7 +185,8 @@ impl Frame {
             };
             // Native types are their own accumulators.
             let data = bytemuck::cast_slice(images.data);
-            T::Acc::run(isa(), Deal { data, lines, len: w.2, columns, out });
+            let (out, room) = (out.as_mut_ptr(), out.len());
+            T::Acc::run(isa(), Deal { data, lines, len: w.2, columns, out, room });
         }
     }
 

@@ -177,9 +177,18 @@ pub(super) fn run<T: ConvElement>(
                 .filter_map(|p| p.reach(&rows))
                 .reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
                 .unwrap_or(0..0);
-            for (s, strip) in strips.chunks_exact_mut(plan.size).enumerate() {
-                let channel = group * pass.sources + s;
-                plan.strip.fill(isa, images, n, channel, read.clone(), strip);
+            let (data, len) = (strips.as_mut_ptr(), strips.len());
+            // One source that one set of rows is made of comes while they are made. Dealing takes the time of more arithmetic
+            // than a stride leaves.
+            let feed = match direct && pass.sources == 1 && pass.frame.fold == 1 {
+                true => plan.strip.feed(images, n, group, read.clone(), data, len),
+                false => None,
+            };
+            if feed.is_none() {
+                for (s, strip) in strips.chunks_exact_mut(plan.size).enumerate() {
+                    let channel = group * pass.sources + s;
+                    plan.strip.fill(isa, images, n, channel, read.clone(), strip);
+                }
             }
             let (next, band) = ((unit + 1) / plan.bands, (unit + 1) % plan.bands);
             let row = band * plan.band * stride;
@@ -206,7 +215,9 @@ pub(super) fn run<T: ConvElement>(
                     };
                     let job = |prepared: &Prepared<T::Acc>, to: &mut [T::Acc]| {
                         let rows_job = rows::Rows {
-                            data: &strips[from(prepared)..],
+                            data: data.wrapping_add(from(prepared)),
+                            len: len.saturating_sub(from(prepared)),
+                            feed: feed.filter(|_| o == 0),
                             pitch: plan.strip.pitch,
                             stride: phase.stride[1],
                             dilation: prepared.dilation,

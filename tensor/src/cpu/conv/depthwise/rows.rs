@@ -6,6 +6,7 @@
 //!
 //! A row of the sources takes part in as many rows of outputs as the kernel is high: a tile reads it once for all of them.
 
+use crate::cpu::conv::deal::Deal;
 use crate::cpu::conv::level::Kernel;
 use crate::cpu::gemm::{Scalar, Vector};
 
@@ -15,7 +16,12 @@ const ROWS: usize = 4;
 /// Some rows of outputs.
 pub(super) struct Rows<'a, S> {
     /// The framed sources.
-    pub data: &'a [S],
+    pub data: *const S,
+    /// How many values they have.
+    pub len: usize,
+    /// The rows of the sources, if they are not there yet: each is copied while those before it are read, so that the one waits
+    /// for memory and the other for arithmetic.
+    pub feed: Option<Deal<'a, S>>,
     /// From row to row of the sources.
     pub pitch: usize,
     /// Rows of the sources from one row of outputs to the next.
@@ -34,7 +40,7 @@ pub(super) struct Rows<'a, S> {
     pub size: [usize; 2],
     /// The outputs, which nobody else reaches while the kernel runs.
     pub out: *mut S,
-    /// Sources that are likely to be read next.
+    /// Sources that are likely to be read next, unless they are fed.
     pub ahead: *const S,
 }
 
@@ -62,11 +68,13 @@ impl<S: Scalar> Rows<'_, S> {
         // rows and columns are inside the outputs.
         unsafe {
             let mut sums = [[V::splat(self.start); C]; R];
-            let data = self.data.as_ptr().add(row * SH * self.pitch + column);
+            let data = self.data.add(row * SH * self.pitch + column);
             for r in 0..R {
                 let at = (row + r) * self.size[1] + column;
-                for line in 0..SH * SH {
-                    V::prefetch(self.ahead.wrapping_add(at * SH * SH + line * 16));
+                if self.feed.is_none() {
+                    for line in 0..SH * SH {
+                        V::prefetch(self.ahead.wrapping_add(at * SH * SH + line * 16));
+                    }
                 }
                 V::prefetch(self.out.wrapping_add(at + 2 * R * self.size[1]));
             }
@@ -104,7 +112,7 @@ impl<S: Scalar> Rows<'_, S> {
         // SAFETY: as for `tile`.
         unsafe {
             let mut sums = [V::splat(self.start); C];
-            let data = self.data.as_ptr().add(row * self.stride * self.pitch + column);
+            let data = self.data.add(row * self.stride * self.pitch + column);
             let mut weight = self.weights.as_ptr();
             for tap in self.taps {
                 let mut from = data.add(*tap);
@@ -144,7 +152,17 @@ impl<S: Scalar> Rows<'_, S> {
     #[inline(always)]
     unsafe fn tiles<V: Vector<Elem = S>, const KH: usize, const SH: usize>(&self) {
         let [rows, width] = self.size;
+        let mut fed = 0;
         for row in (0..rows).step_by(ROWS) {
+            if let Some(feed) = &self.feed {
+                // What this tile and the next one read: stores of the last moment would hold up the loads.
+                let end = feed.lines.count.min((row + 2 * ROWS - 1) * SH + KH);
+                for i in fed..end {
+                    // SAFETY: as for `run`.
+                    unsafe { feed.row::<V>(i) }
+                }
+                fed = fed.max(end);
+            }
             // The last tile starts early and repeats a few values. Where rows are short, so that tiles write into the
             // next rows, these follow in any case.
             let row = row.min(rows - ROWS);
@@ -167,6 +185,10 @@ impl<S: Scalar> Rows<'_, S> {
     #[inline(always)]
     unsafe fn lines<V: Vector<Elem = S>>(&self) {
         let [rows, width] = self.size;
+        if let Some(feed) = self.feed {
+            // SAFETY: as for `run`.
+            unsafe { feed.run::<V>() }
+        }
         for row in 0..rows {
             // SAFETY: as for `run`.
             unsafe {
@@ -195,8 +217,9 @@ impl<S: Scalar> Kernel<S> for Rows<'_, S> {
         if let (Some(last), true) = (self.taps.iter().max(), self.height > 0) {
             let rows = (rows - 1) * self.stride + (self.height - 1) * self.dilation;
             let reach = rows * self.pitch + last + width.max(V::LANES);
-            assert!(reach <= self.data.len(), "a tap reads {reach} of {} values", self.data.len());
+            assert!(reach <= self.len, "a tap reads {reach} of {} values", self.len);
         }
+        self.feed.iter().for_each(Deal::check);
         let dense = rows >= ROWS && self.dilation == 1;
         // SAFETY: the reach was asserted.
         unsafe {

@@ -51,6 +51,47 @@ impl Strip {
         }
     }
 
+    /// `rows` of the framed plane of a channel on their way to a strip, one after the other. Beside the rows, the strip is zero
+    /// already. None where rows need more than copying or dealing: those, [`fill`](Self::fill) writes.
+    pub(super) fn feed<'a, T: ConvElement>(
+        &self,
+        images: &Images<'a, T>,
+        image: usize,
+        channel: usize,
+        rows: Range<usize>,
+        out: *mut T::Acc,
+        room: usize,
+    ) -> Option<Deal<'a, T::Acc>> {
+        let (to, _, len) = self.inside;
+        if images.along[2] != 1 || !T::NATIVE || self.frame.fold > 2 || len == 0 {
+            return None;
+        }
+        let odd = if len > 1 { self.column(to + 1) } else { 0 };
+        let columns = (self.column(to), (self.frame.fold == 2).then_some(odd));
+        // Native types are their own accumulators.
+        let data = bytemuck::cast_slice(images.data);
+        Some(Deal { data, lines: self.lines(images, image, channel, rows), len, columns, out, room })
+    }
+
+    fn lines<T: ConvElement>(
+        &self,
+        images: &Images<T>,
+        image: usize,
+        channel: usize,
+        rows: Range<usize>,
+    ) -> Lines {
+        let (_, from, _) = self.inside;
+        let [_, pitch, step] = images.along;
+        Lines {
+            first: rows.start as isize - self.frame.lead[1],
+            count: rows.len(),
+            rows: images.dims[1],
+            start: images.start(image, channel) as isize + from as isize * step,
+            pitch,
+            to: self.pitch,
+        }
+    }
+
     /// Writes `rows` of the framed plane of a channel, one after the other. Beside the rows, `out` is zero already.
     pub(super) fn fill<T: ConvElement>(
         &self,
@@ -61,30 +102,16 @@ impl Strip {
         rows: Range<usize>,
         out: &mut [T::Acc],
     ) {
-        let (to, from, len) = self.inside;
-        let [_, pitch, step] = images.along;
-        let start = images.start(image, channel) as isize + from as isize * step;
-        let lines = Lines {
-            first: rows.start as isize - self.frame.lead[1],
-            count: rows.len(),
-            rows: images.dims[1],
-            start,
-            pitch,
-            to: self.pitch,
-        };
-        if len == 0 {
-            return;
+        let (to, room) = (out.as_mut_ptr(), out.len());
+        if let Some(feed) = self.feed(images, image, channel, rows.clone(), to, room) {
+            return T::Acc::run(isa, feed);
         }
-        if self.frame.fold == 2 && step == 1 && T::NATIVE {
-            let odd = if len > 1 { self.column(to + 1) } else { 0 };
-            let columns = [self.column(to), odd];
-            let data = bytemuck::cast_slice(images.data);
-            return T::Acc::run(isa, Deal { data, lines, len, columns, out });
-        }
+        let (to, _, len) = self.inside;
+        let (lines, step) = (self.lines(images, image, channel, rows), images.along[2]);
         let fold = self.frame.fold;
         // Every `fold`-th column of the plane, from each of the first ones on.
         for first in 0..fold.min(len) {
-            let lines = Lines { start: start + first as isize * step, ..lines };
+            let lines = Lines { start: lines.start + first as isize * step, ..lines };
             let (len, step) = ((len - first).div_ceil(fold), step * fold as isize);
             copy(isa, images.data, lines, step, len, &mut out[self.column(to + first)..]);
         }
@@ -102,7 +129,6 @@ dispatch! {
                 continue;
             }
             match step {
-                1 if T::NATIVE => copy_row(&data[start as usize..][..len], out),
                 1 => T::widen_slice(&data[start as usize..][..len], out),
                 step => {
                     for (i, out) in out.iter_mut().enumerate() {
@@ -112,36 +138,5 @@ dispatch! {
             }
             start += lines.pitch;
         }
-    }
-}
-
-/// `out = from`, in runs of a vector; the last one starts early.
-#[inline(always)]
-fn copy_row<T: GemmElement>(from: &[T], out: &mut [T::Acc]) {
-    let len = out.len().min(from.len());
-    match len {
-        8.. => {
-            for at in (0..len - 8).step_by(8) {
-                copy_run::<T, 8>(from, out, at);
-            }
-            copy_run::<T, 8>(from, out, len - 8);
-        }
-        4.. => {
-            copy_run::<T, 4>(from, out, 0);
-            copy_run::<T, 4>(from, out, len - 4);
-        }
-        _ => {
-            for i in 0..len {
-                out[i] = from[i].widen();
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn copy_run<T: GemmElement, const N: usize>(from: &[T], out: &mut [T::Acc], at: usize) {
-    let (from, out) = (&from[at..at + N], &mut out[at..at + N]);
-    for i in 0..N {
-        out[i] = from[i].widen();
     }
 }

@@ -32,6 +32,13 @@ pub(super) fn suits(pass: &Pass) -> bool {
     pass.outs <= 8 || taps <= 160
 }
 
+/// Whether it is faster than a product that packs the sources: where these serve few outputs, and rows fill vectors.
+pub(super) fn suits_few_outputs(pass: &Pass) -> bool {
+    let taps = pass.sources * volume(pass.kernel);
+    let fills = |width: usize| width >= 8 && 8 * width.div_ceil(8) <= width + width / 8;
+    pass.outs <= 32 && taps <= 512 && volume(pass.kernel) > 1 && pass.is_dense() && fills(pass.out[2])
+}
+
 /// A phase with everything that does not depend on the image.
 struct Prepared<'a, T: ConvElement> {
     phase: &'a Phase,

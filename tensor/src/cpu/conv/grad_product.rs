@@ -15,11 +15,14 @@ use crate::cpu::f32_mode::{f32_mode, with_f32_mode};
 use crate::cpu::gemm::{Beta, Epilogue, MatMut, MatRef, Operand, PackSource, Scalar, gemm_with};
 use crate::cpu::isa::{isa, with_isa};
 use crate::cpu::memory::Memory;
-use crate::cpu::threads::SharedMut;
+use crate::cpu::threads::{SharedMut, parallel_chunks_mut};
 use std::ops::Range;
 
 /// Steps of one product: a few blocks of k, and little enough for both operands to stay in the cache.
 const STEPS: usize = 4096;
+
+/// Results that a thread puts together at a time.
+const CHUNK: usize = 1 << 12;
 
 /// Computes the gradient.
 ///
@@ -71,16 +74,23 @@ pub(super) fn run<T: ConvElement>(g: &Geometry, grad: &[T], x: &Images<T>, out: 
     })?;
 
     // [groups, parts, k, kernel, c] -> [groups, k, c, kernel]
-    let kernel = volume(g.w);
-    for (group, out) in out.chunks_exact_mut(rows * columns).enumerate() {
-        let sums = &sums[group * parts * rows * columns..][..parts * rows * columns];
-        for (at, out) in out.iter_mut().enumerate() {
-            let (k, c, tap) = (at / columns, at % columns / kernel, at % kernel);
-            let from = (k * kernel + tap) * g.c + c;
-            let sum = sums[from..].iter().step_by(rows * columns).copied().reduce(Scalar::plus);
-            *out = T::narrow(sum.unwrap_or(T::Acc::ZERO));
+    let (sums, kernel) = (&*sums, volume(g.w));
+    let together = (CHUNK / columns).max(1);
+    parallel_chunks_mut(out, together * columns, |chunk, out| {
+        for (i, out) in out.chunks_exact_mut(columns).enumerate() {
+            let (group, k) = ((chunk * together + i) / rows, (chunk * together + i) % rows);
+            let of_part = |part: usize| &sums[((group * parts + part) * rows + k) * columns..][..columns];
+            let mut row = of_part(0).to_vec();
+            for part in 1..parts {
+                row.iter_mut().zip(of_part(part)).for_each(|(sum, value)| *sum = sum.plus(*value));
+            }
+            for (c, out) in out.chunks_exact_mut(kernel).enumerate() {
+                for (tap, out) in out.iter_mut().enumerate() {
+                    *out = T::narrow(row[tap * g.c + c]);
+                }
+            }
         }
-    }
+    });
     Ok(())
 }
 

@@ -124,6 +124,9 @@ fn run<T: ConvElement>(
             correlate::run(&one, &Images::new(&x.narrow(0, n, 1)?), weight, finish, out)
         });
     }
+    if direct::suits_few_outputs(pass) {
+        return direct::run(pass, images, weight.values, finish, out);
+    }
     correlate::run(pass, images, weight, finish, out)
 }
 

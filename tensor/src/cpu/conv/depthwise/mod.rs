@@ -2,7 +2,8 @@
 //!
 //! There is nothing to share between channels, so the memory bounds these: a plane is read once and written once. Where it
 //! is too large for the first-level cache, bands of its rows go through it. A band is framed by zeros in a [`Strip`], from which
-//! tiles of outputs are summed in registers ([`rows`], [`dots`]).
+//! tiles of outputs are summed in registers ([`rows`], [`dots`]). Rows that are only copied get there a tile before they are
+//! read, so that memory and arithmetic are waited for at the same time.
 
 mod dots;
 mod rows;

@@ -168,14 +168,15 @@ impl<S: Scalar> Rows<'_, S> {
             let row = row.min(rows - ROWS);
             // SAFETY: as for `run`.
             unsafe {
-                let mut column = 0;
-                while column + 2 * V::LANES <= width {
-                    self.tile::<V, KH, SH, ROWS, 2>(row, column);
-                    column += 2 * V::LANES;
-                }
-                while column < width {
-                    self.tile::<V, KH, SH, ROWS, 1>(row, column.min(width.saturating_sub(V::LANES)));
-                    column += V::LANES;
+                // The last vectors start early, too: one at a time would have too few sums to keep the multipliers busy.
+                if width >= 2 * V::LANES {
+                    for column in (0..width).step_by(2 * V::LANES) {
+                        self.tile::<V, KH, SH, ROWS, 2>(row, column.min(width - 2 * V::LANES));
+                    }
+                } else {
+                    for column in (0..width).step_by(V::LANES) {
+                        self.tile::<V, KH, SH, ROWS, 1>(row, column.min(width.saturating_sub(V::LANES)));
+                    }
                 }
             }
         }

@@ -110,15 +110,15 @@ impl<S: Scalar> Kernel<S> for Woven<'_, S> {
             assert!(empty || reach <= self.data.len(), "a tap reads {reach} of {} values", self.data.len());
         }
         for row in 0..self.rows {
-            // SAFETY: the reach was asserted; columns end at that of the odd ones, whose last vector starts early.
+            // SAFETY: the reach was asserted; columns end at that of the odd ones, whose last vectors start early.
             unsafe {
                 let mut column = 0;
                 while column + 4 * V::LANES <= odd {
                     self.block::<V, 4>(row, column);
                     column += 4 * V::LANES;
                 }
-                while column + 2 * V::LANES <= odd {
-                    self.block::<V, 2>(row, column);
+                while column < odd && 2 * V::LANES <= odd {
+                    self.block::<V, 2>(row, column.min(odd - 2 * V::LANES));
                     column += 2 * V::LANES;
                 }
                 while column < odd {

@@ -16,6 +16,8 @@
 //! A kernel with a depth is one of flat kernels, whose products are summed before the last transform: to the matrix products
 //! its slices are channels. Every plane of the input is transformed once for all planes of a block that it is part of.
 //!
+//! The gradient in the weight is the transposed algorithm, with as few products ([`gradient`]).
+//!
 //! The sums round differently from those of the definition: the error is 2 to 4 times as large, since the transforms add up
 //! to four inputs and weights before they are multiplied. An infinity, and a value near the largest, can become NaN on the way.
 //! So an image with an output that is not finite is computed again, as a matrix product: infinities and NaN are

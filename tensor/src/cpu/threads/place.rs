@@ -31,7 +31,8 @@ impl Places {
         self.avoided.store(NONE, Relaxed);
     }
 
-    /// Keeps the workers off the core of the calling thread, which costs a look while it stays on one.
+    /// Keeps the workers off the core of the calling thread, before some of them are woken: those that are awake have cores already.
+    /// It costs a look while the caller stays on one core.
     pub(super) fn leave_this_core(&self) {
         let here = system::core().unwrap_or(NONE);
         if self.avoided.load(Relaxed) != here {

@@ -203,7 +203,6 @@ impl Pool {
 
     /// Offers `job` to `helpers` workers, waking as many as are not awake.
     fn open(&self, job: &Job<'_>, helpers: u64) {
-        self.places.leave_this_core();
         self.job.store(ptr::from_ref(job).cast_mut().cast(), Relaxed);
         let epoch = (self.state.0.load(Relaxed) >> 32).wrapping_add(1);
         // Sequentially consistent, as is `sleepers`: either the worker sees the new epoch or we see the sleeper.
@@ -211,6 +210,7 @@ impl Pool {
         let awake = self.workers.load(Relaxed) - self.sleepers.load(SeqCst);
         let missing = (helpers as usize).saturating_sub(awake);
         if missing > 0 {
+            self.places.leave_this_core();
             drop(lock(&self.sleep));
             (0..missing).for_each(|_| self.wake.notify_one());
         }

@@ -41,9 +41,9 @@ fn bound(op: UnaryOp) -> f64 {
         Sin | Cos | Softplus | Logsigmoid | Hardswish => 2.0,
         Sigmoid => 2.5,
         Silu => 3.5,
-        Mish => 4.5,
+        Mish => 5.0,
         // Worst where Φ(x) is subnormal and its rounding is multiplied by x.
-        Gelu => 7.0,
+        Gelu => 8.0,
         // The exponent is rounded before e to its power is taken: 2⁻²⁴ of an exponent of 88 is 88 half ulp of the power, and the
         // polynomial in it adds its own roundings.
         GeluTanh => 256.0,

@@ -3,23 +3,12 @@
 //! Operands are small integers, so that all sums are exact and results are the same bits.
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
+mod convolution;
 mod emulated_gpu;
 
+use convolution::{Expected, ONE, channels_last, integers, of, values};
 use emulated_gpu::on_emulated_gpu;
 use tensor::{Conv, DType, Device, F32Mode, Pool, Result, Tensor, with_f32_mode};
-
-/// Numbers from -2 to 2 that repeat after a long while.
-fn integers(dims: &[usize], dtype: DType, seed: usize) -> Result<Tensor> {
-    let n: usize = dims.iter().product();
-    let values: Vec<f32> =
-        (0..n).map(|i| ((i * 7919 + seed * 31 + i / 13) % 1009 % 5) as f32 - 2.0).collect();
-    Tensor::from_vec(values, dims, &Device::cpu())?.to_dtype(dtype)
-}
-
-/// The same tensor with its channels last in memory.
-fn channels_last(x: &Tensor) -> Result<Tensor> {
-    x.movedim(1, -1)?.copy()?.movedim(-1, 1)
-}
 
 fn is_channels_last(x: &Tensor) -> bool {
     let mut order: Vec<usize> = (0..x.rank()).filter(|&d| d != 1).collect();
@@ -27,26 +16,10 @@ fn is_channels_last(x: &Tensor) -> bool {
     x.layout().permute(&order).is_contiguous()
 }
 
-fn values(x: &Tensor) -> Result<Vec<f64>> {
-    x.to_dtype(DType::F64)?.to_vec()
-}
-
 /// The convolution and both gradients of operands in either order, against the CPU.
 fn compare(gpu: &Device, dtype: DType, xs: &[usize], ws: &[usize], conv: &Conv) -> Result<()> {
-    let shape = conv.output_shape("conv", xs.into(), ws.into())?;
-    let (x, w) = (integers(xs, dtype, 1)?, integers(ws, dtype, 2)?);
-    let (b, g) = (integers(&ws[..1], dtype, 3)?, integers(shape.dims(), dtype, 4)?);
-    let cpu = Device::cpu();
-    let wide = |t: &Tensor| t.to_dtype(DType::F64);
-    let narrow = |t: Tensor| values(&t.to_dtype(dtype)?);
-    let backend = cpu.backend();
-    let expected = [
-        narrow(backend.conv(&wide(&x)?, &wide(&w)?, Some(&wide(&b)?), conv)?)?,
-        narrow(backend.conv_grad_input(&wide(&g)?, &wide(&w)?, xs.into(), conv)?)?,
-        narrow(backend.conv_grad_weight(&wide(&g)?, &wide(&x)?, ws.into(), conv)?)?,
-    ];
-    let backend = gpu.backend();
-    let bias = b.to_device(gpu)?;
+    let Expected { x, w, b, g, results } = Expected::of(dtype, xs, ws, conv)?;
+    let (backend, bias) = (gpu.backend(), b.to_device(gpu)?);
     for last in [false, true] {
         let there = |t: &Tensor| match last {
             true => channels_last(&t.to_device(gpu)?),
@@ -58,7 +31,7 @@ fn compare(gpu: &Device, dtype: DType, xs: &[usize], ws: &[usize], conv: &Conv) 
             backend.conv_grad_input(&g, &w, xs.into(), conv)?,
             backend.conv_grad_weight(&g, &x, ws.into(), conv)?,
         ];
-        for ((what, y), expected) in ["conv", "grad_input", "grad_weight"].iter().zip(&found).zip(&expected) {
+        for (y, (what, expected)) in found.iter().zip(&results) {
             let label = format!("{what} of {dtype}, {xs:?} ∗ {ws:?}, channels last: {last}, {conv:?}");
             assert!(values(y)? == *expected, "{label}");
         }
@@ -67,50 +40,38 @@ fn compare(gpu: &Device, dtype: DType, xs: &[usize], ws: &[usize], conv: &Conv) 
 }
 
 /// Every form of window over one to three dims, in channels that do and do not fill vectors and tiles.
-const CASES: [(&[usize], &[usize], Conv); 15] = {
-    const fn of(stride: [usize; 3], padding: [usize; 3], dilation: [usize; 3], groups: usize) -> Conv {
-        Conv { stride, padding, dilation, groups }
-    }
-    const ONE: [usize; 3] = [1; 3];
-    [
-        (&[2, 8, 9, 7], &[16, 8, 3, 3], of(ONE, [1, 1, 0], ONE, 1)),
-        (&[1, 16, 8, 9], &[72, 16, 3, 2], of([2, 3, 1], [1, 0, 0], ONE, 1)),
-        (&[2, 24, 7, 6], &[9, 24, 1, 1], of(ONE, [0; 3], ONE, 1)),
-        (&[2, 8, 7, 6], &[8, 8, 1, 1], of([2, 2, 1], [0; 3], ONE, 1)),
-        (&[1, 8, 12, 11], &[8, 8, 3, 3], of([2, 1, 1], [2, 3, 0], [2, 3, 1], 1)),
-        (&[2, 3, 11, 10], &[16, 3, 5, 4], of([2, 2, 1], [2, 1, 0], ONE, 1)),
-        (&[2, 1, 9, 9], &[5, 1, 3, 3], of(ONE, [1, 1, 0], ONE, 1)),
-        (&[1, 32, 6, 5], &[16, 8, 3, 3], of(ONE, [1, 1, 0], ONE, 4)),
-        (&[1, 12, 6, 5], &[6, 4, 3, 3], of([1, 2, 1], [1, 1, 0], ONE, 3)),
-        (&[2, 16, 21], &[24, 16, 5], of([3, 1, 1], [2, 0, 0], [2, 1, 1], 1)),
-        (&[1, 8, 5, 4, 6], &[8, 8, 2, 3, 2], of([2, 1, 2], [1, 1, 0], [1, 1, 2], 1)),
-        (&[0, 8, 5, 5], &[8, 8, 3, 3], of(ONE, [1, 1, 0], ONE, 1)),
-        // Images of one place, whose strides mean nothing.
-        (&[2, 8, 1, 1], &[8, 8, 3, 3], of(ONE, [1, 1, 0], ONE, 1)),
-        (&[2, 8, 2, 1], &[16, 8, 3, 3], of([2, 2, 1], [1, 1, 0], ONE, 1)),
-        (&[1, 8, 1, 1], &[8, 8, 3, 3], of(ONE, [2, 2, 0], ONE, 1)),
-    ]
-};
+const CASES: [(&[usize], &[usize], Conv); 15] = [
+    (&[2, 8, 9, 7], &[16, 8, 3, 3], of(ONE, [1, 1, 0], ONE, 1)),
+    (&[1, 16, 8, 9], &[72, 16, 3, 2], of([2, 3, 1], [1, 0, 0], ONE, 1)),
+    (&[2, 24, 7, 6], &[9, 24, 1, 1], of(ONE, [0; 3], ONE, 1)),
+    (&[2, 8, 7, 6], &[8, 8, 1, 1], of([2, 2, 1], [0; 3], ONE, 1)),
+    (&[1, 8, 12, 11], &[8, 8, 3, 3], of([2, 1, 1], [2, 3, 0], [2, 3, 1], 1)),
+    (&[2, 3, 11, 10], &[16, 3, 5, 4], of([2, 2, 1], [2, 1, 0], ONE, 1)),
+    (&[2, 1, 9, 9], &[5, 1, 3, 3], of(ONE, [1, 1, 0], ONE, 1)),
+    (&[1, 32, 6, 5], &[16, 8, 3, 3], of(ONE, [1, 1, 0], ONE, 4)),
+    (&[1, 12, 6, 5], &[6, 4, 3, 3], of([1, 2, 1], [1, 1, 0], ONE, 3)),
+    (&[2, 16, 21], &[24, 16, 5], of([3, 1, 1], [2, 0, 0], [2, 1, 1], 1)),
+    (&[1, 8, 5, 4, 6], &[8, 8, 2, 3, 2], of([2, 1, 2], [1, 1, 0], [1, 1, 2], 1)),
+    (&[0, 8, 5, 5], &[8, 8, 3, 3], of(ONE, [1, 1, 0], ONE, 1)),
+    // Images of one place, whose strides mean nothing.
+    (&[2, 8, 1, 1], &[8, 8, 3, 3], of(ONE, [1, 1, 0], ONE, 1)),
+    (&[2, 8, 2, 1], &[16, 8, 3, 3], of([2, 2, 1], [1, 1, 0], ONE, 1)),
+    (&[1, 8, 1, 1], &[8, 8, 3, 3], of(ONE, [2, 2, 0], ONE, 1)),
+];
 
 /// One channel for each group: taps that a thread has in registers and others, with and without strides, in one to three dims.
-const DEPTHWISE: [(&[usize], &[usize], Conv); 10] = {
-    const fn of(stride: [usize; 3], padding: [usize; 3], dilation: [usize; 3], groups: usize) -> Conv {
-        Conv { stride, padding, dilation, groups }
-    }
-    const ONE: [usize; 3] = [1; 3];
-    [
-        (&[2, 16, 9, 7], &[16, 1, 3, 3], of(ONE, [1, 1, 0], ONE, 16)),
-        (&[1, 24, 8, 11], &[24, 1, 3, 3], of([2, 2, 1], [1, 1, 0], ONE, 24)),
-        (&[2, 8, 9, 10], &[8, 1, 5, 5], of(ONE, [2, 2, 0], ONE, 8)),
-        (&[1, 20, 7, 6], &[20, 1, 3, 3], of(ONE, [1, 1, 0], ONE, 20)),
-        (&[1, 8, 9, 10], &[8, 1, 4, 2], of([1, 3, 1], [2, 0, 0], [1, 2, 1], 8)),
-        (&[1, 8, 6, 6], &[8, 1, 1, 1], of(ONE, [2, 1, 0], ONE, 8)),
-        (&[2, 8, 13], &[8, 1, 3], of(ONE, [1, 0, 0], ONE, 8)),
-        (&[1, 8, 4, 5, 6], &[8, 1, 2, 3, 3], of([1, 2, 2], [1, 1, 0], ONE, 8)),
-        (&[3, 264, 5, 5], &[264, 1, 3, 3], of(ONE, [1, 1, 0], ONE, 264)),
-        (&[2, 8, 1, 1], &[8, 1, 3, 3], of(ONE, [1, 1, 0], ONE, 8)),
-    ]
-};
+const DEPTHWISE: [(&[usize], &[usize], Conv); 10] = [
+    (&[2, 16, 9, 7], &[16, 1, 3, 3], of(ONE, [1, 1, 0], ONE, 16)),
+    (&[1, 24, 8, 11], &[24, 1, 3, 3], of([2, 2, 1], [1, 1, 0], ONE, 24)),
+    (&[2, 8, 9, 10], &[8, 1, 5, 5], of(ONE, [2, 2, 0], ONE, 8)),
+    (&[1, 20, 7, 6], &[20, 1, 3, 3], of(ONE, [1, 1, 0], ONE, 20)),
+    (&[1, 8, 9, 10], &[8, 1, 4, 2], of([1, 3, 1], [2, 0, 0], [1, 2, 1], 8)),
+    (&[1, 8, 6, 6], &[8, 1, 1, 1], of(ONE, [2, 1, 0], ONE, 8)),
+    (&[2, 8, 13], &[8, 1, 3], of(ONE, [1, 0, 0], ONE, 8)),
+    (&[1, 8, 4, 5, 6], &[8, 1, 2, 3, 3], of([1, 2, 2], [1, 1, 0], ONE, 8)),
+    (&[3, 264, 5, 5], &[264, 1, 3, 3], of(ONE, [1, 1, 0], ONE, 264)),
+    (&[2, 8, 1, 1], &[8, 1, 3, 3], of(ONE, [1, 1, 0], ONE, 8)),
+];
 
 #[test]
 fn depthwise_convolutions_and_their_gradients_are_those_of_the_cpu_in_either_order() {

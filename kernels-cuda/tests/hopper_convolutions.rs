@@ -3,35 +3,15 @@
 //! Operands are small integers, so that all sums are exact and results are the same bits.
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
+mod convolution;
 mod emulated_gpu;
+mod emulated_hopper;
 
-use emulated_gpu::on_emulated_gpu;
+use convolution::{Expected, ONE, channels_last, integers, of, values};
+use emulated_hopper::on_emulated_hopper;
 use gradus_kernels_cuda::emulator;
 use tensor::op::UnaryOp;
 use tensor::{Conv, DType, Device, Result, Tensor};
-
-/// Runs a check on an emulated GPU that says that it is Hopper.
-fn on_emulated_hopper(check: fn(&Device)) {
-    emulator::set_compute_capability(9, 0);
-    on_emulated_gpu(check);
-}
-
-/// Numbers from -2 to 2 that repeat after a long while.
-fn integers(dims: &[usize], dtype: DType, seed: usize) -> Result<Tensor> {
-    let n: usize = dims.iter().product();
-    let values: Vec<f32> =
-        (0..n).map(|i| ((i * 7919 + seed * 31 + i / 13) % 1009 % 5) as f32 - 2.0).collect();
-    Tensor::from_vec(values, dims, &Device::cpu())?.to_dtype(dtype)
-}
-
-/// The same tensor with its channels last in memory.
-fn channels_last(x: &Tensor) -> Result<Tensor> {
-    x.movedim(1, -1)?.copy()?.movedim(-1, 1)
-}
-
-fn values(x: &Tensor) -> Result<Vec<f64>> {
-    x.to_dtype(DType::F64)?.to_vec()
-}
 
 /// `f()`, and whether it takes a map of pixels: without one it cannot be computed.
 fn gathers(f: impl Fn() -> Result<Tensor>) -> Result<(Tensor, bool)> {
@@ -41,18 +21,7 @@ fn gathers(f: impl Fn() -> Result<Tensor>) -> Result<(Tensor, bool)> {
 
 /// The convolution with a bias and both gradients against the CPU, and which of them Hopper's kernels compute.
 fn compare(gpu: &Device, dtype: DType, xs: &[usize], ws: &[usize], conv: &Conv) -> Result<[bool; 3]> {
-    let shape = conv.output_shape("conv", xs.into(), ws.into())?;
-    let (x, w) = (integers(xs, dtype, 1)?, integers(ws, dtype, 2)?);
-    let (b, g) = (integers(&ws[..1], dtype, 3)?, integers(shape.dims(), dtype, 4)?);
-    let cpu = Device::cpu();
-    let wide = |t: &Tensor| t.to_dtype(DType::F64);
-    let narrow = |t: Tensor| values(&t.to_dtype(dtype)?);
-    let backend = cpu.backend();
-    let expected = [
-        narrow(backend.conv(&wide(&x)?, &wide(&w)?, Some(&wide(&b)?), conv)?)?,
-        narrow(backend.conv_grad_input(&wide(&g)?, &wide(&w)?, xs.into(), conv)?)?,
-        narrow(backend.conv_grad_weight(&wide(&g)?, &wide(&x)?, ws.into(), conv)?)?,
-    ];
+    let Expected { x, w, b, g, results } = Expected::of(dtype, xs, ws, conv)?;
     let backend = gpu.backend();
     let there = |t: &Tensor| channels_last(&t.to_device(gpu)?);
     let (bias, x, w, g) = (b.to_device(gpu)?, there(&x)?, there(&w)?, there(&g)?);
@@ -61,19 +30,13 @@ fn compare(gpu: &Device, dtype: DType, xs: &[usize], ws: &[usize], conv: &Conv) 
         gathers(|| backend.conv_grad_input(&g, &w, xs.into(), conv))?,
         gathers(|| backend.conv_grad_weight(&g, &x, ws.into(), conv))?,
     ];
-    for ((what, (y, _)), expected) in ["conv", "grad_input", "grad_weight"].iter().zip(&found).zip(&expected)
-    {
+    for ((y, _), (what, expected)) in found.iter().zip(&results) {
         let got = values(y)?;
         let wrong = got.iter().zip(expected).filter(|(a, b)| a != b).count();
         assert!(wrong == 0, "{what} of {dtype}, {xs:?} ∗ {ws:?}, {conv:?}: {wrong} of {} differ", got.len());
     }
     Ok(found.map(|(_, gathers)| gathers))
 }
-
-const fn of(stride: [usize; 3], padding: [usize; 3], dilation: [usize; 3], groups: usize) -> Conv {
-    Conv { stride, padding, dilation, groups }
-}
-const ONE: [usize; 3] = [1; 3];
 
 /// Images, weights and windows, and which of the convolution and its gradients are for Hopper's kernels: those whose blocks of 64
 /// channels are mostly filled, and that are not too small for its tiles.

@@ -1,11 +1,11 @@
 //! Maps of images, of which a copy gathers one pixel of each of a run of windows (im2col).
 
 use std::ffi::{c_int, c_void};
-use std::{mem, ptr};
+use std::mem;
+use std::ptr::{self, NonNull};
 
-use super::{Element, INVALID_VALUE, NOT_SUPPORTED, PROMOTION_256, Swizzle, TensorMap, bytes, finished};
+use super::{Element, PROMOTION_256, Swizzle, TensorMap, bytes, encoded};
 use crate::CudaError;
-use crate::driver::symbol;
 
 /// Images with their channels last in the GPU's memory, and the windows over them; dims are those that run fastest first: channels, one
 /// to three spatial dims with the last of them first, images.
@@ -66,43 +66,33 @@ impl Im2col<'_> {
         let fits = (3..=5).contains(&rank)
             && self.strides.len() + 1 == rank
             && spatial.iter().all(|n| n + 2 == rank);
-        let answer = match symbol(c"cuTensorMapEncodeIm2col") {
-            Some(address) if fits => {
-                // SAFETY: cuda.h declares the function with this signature.
-                self.ask(unsafe { mem::transmute::<*mut c_void, Encode>(address.as_ptr()) })
-            }
-            Some(_) => Err(INVALID_VALUE),
-            None => Err(NOT_SUPPORTED),
-        };
-        finished("cuTensorMapEncodeIm2col", answer, || bytes(self.element, self.dims, self.strides))
-    }
-
-    /// The map, or the driver's code; `self` has as many elements as its rank asks for.
-    fn ask(&self, encode: Encode) -> Result<TensorMap, u32> {
-        let mut map = TensorMap([0; 16]);
         let mut steps = [1u32; 5];
-        steps[1..=self.steps.len()].copy_from_slice(self.steps);
-        // SAFETY: `map` is written, and the arrays have as many elements as the rank asks for: five at most of dims and steps, of strides
-        // one less, and of corners two less. The driver only notes the address.
-        let code = unsafe {
-            encode(
-                &raw mut map,
-                self.element as u32,
-                self.dims.len() as u32,
-                ptr::without_provenance_mut(self.address as usize),
-                self.dims.as_ptr(),
-                self.strides.as_ptr(),
-                self.lower.as_ptr(),
-                self.upper.as_ptr(),
-                self.channels,
-                self.pixels,
-                steps.as_ptr(),
-                0,
-                self.swizzle as u32,
-                PROMOTION_256,
-                0,
-            )
+        steps[1..].iter_mut().zip(self.steps).for_each(|(to, step)| *to = *step);
+        let ask = |function: NonNull<c_void>, map: *mut TensorMap| {
+            // SAFETY: cuda.h declares the function with this signature.
+            let encode = unsafe { mem::transmute::<*mut c_void, Encode>(function.as_ptr()) };
+            // SAFETY: `map` is written, and the arrays have as many elements as the rank asks for: five at most of dims and steps, of
+            // strides one less, and of corners two less. The driver only notes the address.
+            unsafe {
+                encode(
+                    map,
+                    self.element as u32,
+                    rank as u32,
+                    ptr::without_provenance_mut(self.address as usize),
+                    self.dims.as_ptr(),
+                    self.strides.as_ptr(),
+                    self.lower.as_ptr(),
+                    self.upper.as_ptr(),
+                    self.channels,
+                    self.pixels,
+                    steps.as_ptr(),
+                    0,
+                    self.swizzle as u32,
+                    PROMOTION_256,
+                    0,
+                )
+            }
         };
-        if code == 0 { Ok(map) } else { Err(code) }
+        encoded(c"cuTensorMapEncodeIm2col", fits, ask, || bytes(self.element, self.dims, self.strides))
     }
 }

@@ -4,9 +4,9 @@ mod im2col;
 
 pub use self::im2col::Im2col;
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::mem;
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 use crate::driver::{check_code, symbol};
 use crate::module::Parameter;
@@ -113,40 +113,30 @@ impl Tiled<'_> {
     pub fn encode(&self) -> Result<TensorMap, CudaError> {
         let rank = self.dims.len();
         let fits = (1..=5).contains(&rank) && self.strides.len() + 1 == rank && self.box_dims.len() == rank;
-        let answer = match symbol(c"cuTensorMapEncodeTiled") {
-            Some(address) if fits => {
-                // SAFETY: cuda.h declares the function with this signature.
-                self.ask(unsafe { mem::transmute::<*mut c_void, Encode>(address.as_ptr()) })
-            }
-            Some(_) => Err(INVALID_VALUE),
-            None => Err(NOT_SUPPORTED),
-        };
-        finished("cuTensorMapEncodeTiled", answer, || bytes(self.element, self.dims, self.strides))
-    }
-
-    /// The map, or the driver's code.
-    fn ask(&self, encode: Encode) -> Result<TensorMap, u32> {
-        let mut map = TensorMap([0; 16]);
         let ones = [1u32; 5];
-        // SAFETY: `map` is written, and the arrays have as many elements as the rank asks for, which is five at most; the driver only
-        // notes the address.
-        let code = unsafe {
-            encode(
-                &raw mut map,
-                self.element as u32,
-                self.dims.len() as u32,
-                ptr::without_provenance_mut(self.address as usize),
-                self.dims.as_ptr(),
-                self.strides.as_ptr(),
-                self.box_dims.as_ptr(),
-                ones.as_ptr(),
-                0,
-                self.swizzle as u32,
-                PROMOTION_256,
-                0,
-            )
+        let ask = |function: NonNull<c_void>, map: *mut TensorMap| {
+            // SAFETY: cuda.h declares the function with this signature.
+            let encode = unsafe { mem::transmute::<*mut c_void, Encode>(function.as_ptr()) };
+            // SAFETY: `map` is written, and the arrays have as many elements as the rank asks for, which is five at most; the driver
+            // only notes the address.
+            unsafe {
+                encode(
+                    map,
+                    self.element as u32,
+                    rank as u32,
+                    ptr::without_provenance_mut(self.address as usize),
+                    self.dims.as_ptr(),
+                    self.strides.as_ptr(),
+                    self.box_dims.as_ptr(),
+                    ones.as_ptr(),
+                    0,
+                    self.swizzle as u32,
+                    PROMOTION_256,
+                    0,
+                )
+            }
         };
-        if code == 0 { Ok(map) } else { Err(code) }
+        encoded(c"cuTensorMapEncodeTiled", fits, ask, || bytes(self.element, self.dims, self.strides))
     }
 }
 
@@ -156,19 +146,22 @@ fn bytes(element: Element, dims: &[u64], strides: &[u64]) -> u64 {
     steps.fold(dims[0].saturating_mul(element.size()), u64::saturating_add)
 }
 
-/// What a driver function answered, with what is to be put right in maps of short tensors.
-fn finished(
-    function: &'static str,
-    answer: Result<TensorMap, u32>,
+/// The map that a driver function writes, which `ask` calls if what it is given fits it; of a tensor of so many bytes.
+fn encoded(
+    function: &'static CStr,
+    fits: bool,
+    ask: impl FnOnce(NonNull<c_void>, *mut TensorMap) -> u32,
     bytes: impl FnOnce() -> u64,
 ) -> Result<TensorMap, CudaError> {
-    match answer {
-        Ok(map) => {
-            let small = bytes() < SMALL && driver_version()? <= CudaVersion { major: 13, minor: 1 };
-            Ok(if small { without_small_mark(map) } else { map })
-        }
-        Err(code) => Err(check_code(function, code).expect_err("no code of success")),
-    }
+    let mut map = TensorMap([0; 16]);
+    let code = match symbol(function) {
+        Some(address) if fits => ask(address, &raw mut map),
+        Some(_) => INVALID_VALUE,
+        None => NOT_SUPPORTED,
+    };
+    check_code(function.to_str().expect("names of functions are ASCII"), code)?;
+    let small = bytes() < SMALL && driver_version()? <= CudaVersion { major: 13, minor: 1 };
+    Ok(if small { without_small_mark(map) } else { map })
 }
 
 /// Drivers up to 13.1 set a bit for tensors below 128 KiB with which copies can fail now and then; NVIDIA's own libraries clear it.

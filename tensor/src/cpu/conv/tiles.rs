@@ -70,6 +70,8 @@ pub(super) struct Tiles<'a, S> {
     steps: &'a [usize],
     weights: &'a [S],
     outs: usize,
+    /// Products that are added up one after the other.
+    chain: usize,
     /// From step to step of the weights, where they are a matrix `[steps, outs]` rather than panels.
     pitch: Option<usize>,
     /// What each channel's sums begin with, if they are not added to what is there.
@@ -105,7 +107,13 @@ impl<'a, S: Scalar> Tiles<'a, S> {
             "weights for each tap and channel"
         );
         let (weights, outs, start) = (&panels.values[..], panels.outs, Some(start));
-        Tiles { data, steps, weights, outs, pitch: None, start, spots, width, out, plane }
+        let chain = usize::MAX;
+        Tiles { data, steps, weights, outs, chain, pitch: None, start, spots, width, out, plane }
+    }
+
+    /// Adds up `chain` products at a time, and then those sums: rounding errors grow with the length of a sum.
+    pub(super) fn chained(self, chain: usize) -> Self {
+        Tiles { chain, ..self }
     }
 
     /// Adds the sums to what is there, for weights that are rows of `outs` values, `pitch` apart. No two vectors may overlap,
@@ -126,8 +134,8 @@ impl<'a, S: Scalar> Tiles<'a, S> {
     ) -> Self {
         let all = steps.is_empty() || (steps.len() - 1) * pitch + outs <= weights.len();
         assert!(all, "weights for each tap and channel");
-        let width = usize::MAX;
-        Tiles { data, steps, weights, outs, pitch: Some(pitch), start: None, spots, width, out, plane }
+        let (chain, width) = (usize::MAX, usize::MAX);
+        Tiles { data, steps, weights, outs, chain, pitch: Some(pitch), start: None, spots, width, out, plane }
     }
 
     /// N vectors of one block of R channels; PARTIAL where rows are shorter than a vector.
@@ -145,15 +153,27 @@ impl<'a, S: Scalar> Tiles<'a, S> {
             let data: [*const S; N] = std::array::from_fn(|n| self.data.as_ptr().add(spots[n].from));
             let mut sums: [[V; N]; R] =
                 std::array::from_fn(|r| [V::splat(self.start.map_or(S::ZERO, |start| start[first + r])); N]);
-            for (p, step) in self.steps.iter().enumerate() {
-                let values: [V; N] = std::array::from_fn(|n| {
-                    let at = data[n].add(*step);
-                    if PARTIAL { V::load_first(at, self.width) } else { V::load(at) }
-                });
+            for (i, link) in self.steps.chunks(self.chain).enumerate() {
+                let mut link_sums = if i == 0 { sums } else { [[V::splat(S::ZERO); N]; R] };
+                for (p, step) in link.iter().enumerate() {
+                    let values: [V; N] = std::array::from_fn(|n| {
+                        let at = data[n].add(*step);
+                        if PARTIAL { V::load_first(at, self.width) } else { V::load(at) }
+                    });
+                    for (r, sums) in link_sums.iter_mut().enumerate() {
+                        let weight = V::splat(*weights.add((i * self.chain + p) * pitch + r));
+                        for n in 0..N {
+                            sums[n] = weight.times_plus(values[n], sums[n]);
+                        }
+                    }
+                }
+                if i == 0 {
+                    sums = link_sums;
+                    continue;
+                }
                 for (r, sums) in sums.iter_mut().enumerate() {
-                    let weight = V::splat(*weights.add(p * pitch + r));
                     for n in 0..N {
-                        sums[n] = weight.times_plus(values[n], sums[n]);
+                        sums[n] = sums[n].plus(link_sums[r][n]);
                     }
                 }
             }

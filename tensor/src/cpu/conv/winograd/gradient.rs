@@ -10,8 +10,10 @@
 //! and both operands for a block of tiles stay in the second-level cache.
 //!
 //! The sum over the tiles is cut into parts by shape alone; their sums are added in order. Values that are not finite spoil
-//! what they are added to: then the gradient is computed another way.
+//! what they are added to: then the gradient is computed another way, as it is where neighbours of both operands differ by orders
+//! of magnitude ([`alike`]).
 
+use super::alike::alike;
 use super::lines::Lines;
 use super::{CHANNELS, POSITIONS};
 use crate::cpu::conv::contiguous;
@@ -30,6 +32,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Tiles of a block: so many that adding up the sums is little beside them, and few enough for the caches.
 const TILES: usize = 64;
+
+/// Tiles that are added up one after the other; see [`super::CHAIN`]. What the transforms do to gradients rounds more.
+const CHAIN: usize = 16;
 
 /// Rows and columns of positions.
 const SIDE: usize = 4;
@@ -97,7 +102,7 @@ impl Plan {
     }
 }
 
-/// Computes the gradient, unless a value is not finite: then it says no.
+/// Computes the gradient, unless a value is not finite or it would be less accurate than by the definition: then it says no.
 ///
 /// # Shapes
 /// - x: `[n, groups · c, x…]`, grad: `[n, groups · k, y…]`
@@ -113,6 +118,20 @@ pub(in crate::cpu::conv) fn run(g: &Geometry, x: &Tensor, grad: &Tensor, out: &m
     };
     let (x, grad) = (last(x)?, last(grad)?);
     let (x, grad) = (elements::<f32>(&x), elements::<f32>(&grad));
+
+    let windows = |values: &[f32], [rows, columns]: [usize; 2], channels: usize| {
+        let [down, across] = [rows, columns].map(|side| (side + 1).saturating_sub(SIDE));
+        alike(g.n * down * across * channels, |i| {
+            let (c, at) = (i % channels, i / channels);
+            let (n, y, x) = (at / (down * across), at / across % down, at % across);
+            std::array::from_fn::<f32, { SIDE * SIDE }, _>(|i| {
+                values[((n * rows + y + i / SIDE) * columns + x + i % SIDE) * channels + c]
+            })
+        })
+    };
+    if !windows(grad, [g.y[1], g.y[2]], g.groups * g.k) && !windows(x, [g.x[1], g.x[2]], g.groups * g.c) {
+        return Ok(false);
+    }
 
     // `[groups, chunks, parts, position, outs, c]`
     let units = g.groups * plan.chunks * plan.parts * SIDE;
@@ -181,7 +200,7 @@ pub(in crate::cpu::conv) fn run(g: &Geometry, x: &Tensor, grad: &Tensor, out: &m
                 let tiles = unsafe {
                     Tiles::adding(data, &steps[..block.len()], weights, &spots, sums.as_mut_ptr(), plan.row)
                 };
-                f32::run(isa, tiles);
+                f32::run(isa, tiles.chained(CHAIN));
             }
         }
         Ok(())

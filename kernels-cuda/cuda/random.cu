@@ -2,24 +2,9 @@
 // are to the last bit: products are not fused with sums.
 // nvcc: -fmad=false
 //
-// Where `begin` leads to a number, as it does in a graph's replays, the draw begins so much further on.
+// `begin` may lead to a number that the draw begins further on.
 // Launch: a thread for each element. Bytes: y once; some 60 integer multiplications an element.
-#include "types.h"
-
-struct Bits {
-    u32 word[4];
-};
-
-DEVICE Bits philox(u64 seed, u64 counter) {
-    u32 key[2] = {u32(seed), u32(seed >> 32)};
-    Bits c{{u32(counter), u32(counter >> 32), 0, 0}};
-    UNROLL for (int round = 0; round < 10; round++) {
-        const u64 a = u64(0xD2511F53u) * c.word[0], b = u64(0xCD9E8D57u) * c.word[2];
-        c = {{u32(b >> 32) ^ c.word[1] ^ key[0], u32(b), u32(a >> 32) ^ c.word[3] ^ key[1], u32(a)}};
-        key[0] += 0x9E3779B9u, key[1] += 0xBB67AE85u;
-    }
-    return c;
-}
+#include "philox.h"
 
 // In [0, 1), with 53 random bits.
 DEVICE f64 unit(u32 a, u32 b) { return (f64(a) * 2097152.0 + f64(b >> 11)) * (1.0 / 9007199254740992.0); }
@@ -92,9 +77,6 @@ template <class T> DEVICE T element(f64 x) {
         return cast<T>(x);
     }
 }
-
-// The counter of the first element.
-DEVICE u64 first(u64 offset, Global<const u64> begin) { return begin.pointer ? offset + begin[0] : offset; }
 
 // `a` and `b`: the bounds of a uniform draw, or mean and standard deviation of a normal one, or a the probability of 1.
 enum Distribution : u32 { UNIFORM, NORMAL, BERNOULLI };

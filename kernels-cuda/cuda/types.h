@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <type_traits>
 
@@ -56,6 +57,13 @@ template <class To, class From> DEVICE To cast(From x) {
     else if constexpr (std::is_same_v<To, f32> && !is_float<From>) return static_cast<f32>(x);
     else if constexpr (is_half<From> && !std::is_same_v<To, f64>) return from_float<To>(to_float(x));
     else return from_double<To>(static_cast<f64>(widen(x)));
+}
+
+// The element in the low bytes of `bits`, as both sides are little-endian.
+template <class T> DEVICE T unpacked(u64 bits) {
+    T x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
 }
 
 #define FOR_FLOATS(X, ...) X(f32, ##__VA_ARGS__) X(f64, ##__VA_ARGS__) X(f16, ##__VA_ARGS__) X(bf16, ##__VA_ARGS__)

@@ -10,6 +10,7 @@ use crate::backend::gemm::epilogue::Epilogue;
 use crate::backend::gemm::hopper::Mapped;
 use crate::backend::gemm::product::{Gathered, Output, Product, Strided};
 use crate::backend::gemm::small::Small;
+use crate::backend::norm::Affine;
 use crate::backend::optim::Table;
 use crate::backend::rnn::Sequence;
 use crate::backend::walk::{Divisor, Walk};
@@ -35,6 +36,8 @@ unsafe impl Parameter for Groups {}
 unsafe impl Parameter for Sequence {}
 // SAFETY: `Table` of cuda/optim.cu has these members in this order, and none of them needs padding.
 unsafe impl Parameter for Table {}
+// SAFETY: `Affine` of cuda/norm.cu has these members in this order: numbers of 32 bits all.
+unsafe impl Parameter for Affine {}
 // SAFETY: `Numbers` of cuda/graph.cu has this member.
 unsafe impl Parameter for Numbers {}
 // SAFETY: `Depthwise` of cuda/depthwise.cu has these members in this order: numbers of 32 bits in an even count, then numbers of 64.
@@ -123,6 +126,10 @@ launchers! {
     map2(walk: Walk<3>, y: Pointer, a: Pointer, b: Pointer);
     /// `map3` of cuda/map.h: `select_…`.
     map3(walk: Walk<4>, y: Pointer, a: Pointer, b: Pointer, c: Pointer);
+    /// `clamp_T` of cuda/clamp.cu: bounds as the bits of an element.
+    clamp(walk: Walk<2>, bounds: u32, low: u64, high: u64, y: Pointer, x: Pointer);
+    /// `clamp_backward_T`, likewise.
+    clamp_backward(walk: Walk<3>, bounds: u32, low: u64, high: u64, dx: Pointer, g: Pointer, x: Pointer);
     /// `range_T`: in integers if `whole` is not 0, else in doubles.
     range(n: u32, y: Pointer, whole: u32, a: i64, b: i64, start: f64, step: f64);
     /// `transpose_SIZE`.
@@ -202,6 +209,12 @@ launchers! {
     random(n: u32, distribution: u32, a: f64, b: f64, seed: u64, offset: u64, begin: Pointer, y: Pointer);
     /// `random_integers_T`, likewise.
     random_integers(n: u32, low: i64, range: u64, seed: u64, offset: u64, begin: Pointer, y: Pointer);
+    /// `dropout_T` of cuda/dropout.cu: `limit` of 2⁵³ are kept, `factor` as the bits of an element.
+    dropout(
+        n: u32, vector: u32, limit: u64, factor: u64, seed: u64, offset: u64, begin: Pointer, y: Pointer, kept: Pointer, x: Pointer,
+    );
+    /// `dropout_backward_T`.
+    dropout_backward(walk: Walk<3>, factor: u64, dx: Pointer, g: Pointer, kept: Pointer);
     /// `set_numbers` of cuda/graph.cu.
     set_numbers(numbers: Numbers, count: u32, y: Pointer);
     /// `sgd_T` of cuda/optim.cu. `clip` may lead to a factor.
@@ -219,23 +232,28 @@ launchers! {
     squares(table: Table, sums: Pointer);
     /// `norms_T` of cuda/optim.cu.
     norms(table: Table, norms: Pointer, sums: Pointer);
-    /// `layer_norm_T`.
+    /// `layer_norm_T` and `layer_norm_v_T` of cuda/norm.cu; without `means` those of RMS norm, as the next two.
     layer_norm(
-        lines: u32, n: u32, log_size: u32, eps: f64, affine: u32, y: Pointer, means: Pointer, rstds: Pointer, x: Pointer,
+        lines: u32, n: u32, log_size: u32, affine: Affine, eps: f64, y: Pointer, means: Pointer, rstds: Pointer, x: Pointer,
         w: Pointer, b: Pointer,
     );
-    /// `layer_norm_backward_T`.
+    /// `layer_norm_backward_T` and `layer_norm_backward_v_T`.
     layer_norm_backward(
-        lines: u32, n: u32, log_size: u32, affine: u32, dx: Pointer, g: Pointer, x: Pointer, means: Pointer, rstds: Pointer,
+        lines: u32, n: u32, log_size: u32, affine: Affine, dx: Pointer, g: Pointer, x: Pointer, means: Pointer, rstds: Pointer,
         w: Pointer,
     );
-    /// `layer_norm_weights_T`.
+    /// `layer_norm_weights_T`. `db` may be absent.
     layer_norm_weights(
         lines: u32, n: u32, chunk: u32, dw: Pointer, db: Pointer, g: Pointer, x: Pointer, means: Pointer, rstds: Pointer,
     );
-    /// `channel_moments_T`.
-    channel_moments(
-        places: Divisor, channels: u32, count: u32, chunk: u32, log_size: u32, means: Pointer, squares: Pointer, x: Pointer,
+    /// `moments_X_Y` of cuda/moments.cu.
+    moments(
+        outputs: Walk<1>, reduced: Walk<1>, chunk: u32, log_size: u32, divisor: f64, means: Pointer, variances: Pointer, x: Pointer,
+    );
+    /// `join_moments_T`. `rstds` may be absent.
+    join_moments(
+        outputs: u32, pieces: u32, count: u32, chunk: u32, divisor: f64, eps: f64, means: Pointer, variances: Pointer,
+        rstds: Pointer, of_pieces: Pointer, squares: Pointer,
     );
     /// `column_moments_T`.
     column_moments(
@@ -246,11 +264,6 @@ launchers! {
         rows: u32, channels: u32, chunk: u32, log_across: u32, dw: Pointer, db: Pointer, g: Pointer, x: Pointer,
         means: Pointer, rstds: Pointer,
     );
-    /// `join_moments_T`.
-    join_moments(
-        channels: u32, pieces: u32, count: u32, chunk: u32, mean: Pointer, variance: Pointer, means: Pointer,
-        squares: Pointer,
-    );
     /// `batch_norm_T` and `batch_norm_v_T`.
     batch_norm(
         count: u32, places: Divisor, channels: Divisor, affine: u32, y: Pointer, x: Pointer, means: Pointer, rstds: Pointer,
@@ -258,8 +271,8 @@ launchers! {
     );
     /// `channel_gradients_T`.
     channel_gradients(
-        places: Divisor, channels: u32, count: u32, chunk: u32, log_size: u32, dw: Pointer, db: Pointer, g: Pointer, x: Pointer,
-        means: Pointer, rstds: Pointer,
+        places: Divisor, channels: u32, count: u32, chunk: u32, log_size: u32, sharing: Divisor, dw: Pointer, db: Pointer,
+        g: Pointer, x: Pointer, means: Pointer, rstds: Pointer,
     );
     /// `batch_norm_backward_T` and `batch_norm_backward_v_T`.
     batch_norm_backward(

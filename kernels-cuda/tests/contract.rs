@@ -79,6 +79,11 @@ fn pooling() {
 }
 
 #[test]
+fn clamping_and_dropout() {
+    on_emulated_gpu(testing::check_clamp_and_dropout);
+}
+
+#[test]
 fn softmax_and_losses() {
     on_emulated_gpu(testing::check_softmax);
     on_emulated_gpu(testing::check_cross_entropy);

@@ -14,6 +14,8 @@ mod bad_input;
 mod contract;
 #[path = "../../../kernels-cuda/tests/convolutions.rs"]
 mod convolutions;
+#[path = "../../../kernels-cuda/tests/fused.rs"]
+mod fused;
 #[path = "../../../kernels-cuda/tests/graph.rs"]
 mod graph;
 #[path = "../../../kernels-cuda/tests/hopper.rs"]

@@ -32,10 +32,7 @@ pub(super) fn download(gpu: &'static Gpu, x: &Tensor) -> Result<Vec<u8>> {
 /// Every element `value`.
 pub(super) fn full(gpu: &'static Gpu, layout: Layout, dtype: DType, value: Number) -> Result<Tensor> {
     let y = New::of(gpu, layout, dtype)?;
-    // The element in the low bytes, as both sides are little-endian.
-    let mut bits = [0; 8];
-    match_dtype!(dtype, T => bits[..size_of::<T>()].copy_from_slice(bytemuck::bytes_of(&value.to_scalar::<T>())));
-    let bits = u64::from_le_bytes(bits);
+    let bits = bits(dtype, value);
     for piece in pieces([y.operand()]) {
         let (launch, [at]) = (piece.launch(), piece.at);
         match dtype.size() {
@@ -46,6 +43,13 @@ pub(super) fn full(gpu: &'static Gpu, layout: Layout, dtype: DType, value: Numbe
         }?;
     }
     y.tensor()
+}
+
+/// A number as an element, in the low bytes, as both sides are little-endian.
+pub(super) fn bits(dtype: DType, value: Number) -> u64 {
+    let mut bits = [0; 8];
+    match_dtype!(dtype, T => bits[..size_of::<T>()].copy_from_slice(bytemuck::bytes_of(&value.to_scalar::<T>())));
+    u64::from_le_bytes(bits)
 }
 
 /// `start + i · step`: in integers if all three are, else in doubles.

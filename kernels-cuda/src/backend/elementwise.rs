@@ -3,9 +3,9 @@
 use tensor::op::binary::{BinaryIntFormula, BinaryIntVisitor};
 use tensor::op::unary::{UnaryIntFormula, UnaryIntVisitor};
 use tensor::op::{BinaryFormula, BinaryOp, BinaryVisitor, CompareOp, PredicateOp, UnaryOp};
-use tensor::{DType, Error, Layout, Number, Result, Tensor};
+use tensor::{DType, Error, Layout, Number, Result, Tensor, composed};
 
-use super::copy::{copy_as, full};
+use super::copy::{bits, copy_as, full};
 use super::names::{number, short, size};
 use super::storage::{New, changes, operand};
 use super::walk::{Operand, crossing, pieces};
@@ -51,7 +51,7 @@ const MANY: usize = 1 << 14;
 
 /// An operand whose rows run across those of the result, in the order of the result: turning it around tile by tile first costs less
 /// than reading a line of memory for every element.
-fn in_order(gpu: &'static Gpu, y: &Operand, x: &Tensor) -> Result<Tensor> {
+pub(super) fn in_order(gpu: &'static Gpu, y: &Operand, x: &Tensor) -> Result<Tensor> {
     match x.numel() >= MANY && crossing(&y.layout, x.layout()).is_some() {
         true => copy_as(gpu, x, x.dtype(), y.layout),
         false => Ok(x.clone()),
@@ -87,6 +87,21 @@ pub(super) fn unary(gpu: &'static Gpu, op: UnaryOp, x: &Tensor) -> Result<Tensor
         return copy_as(gpu, x, dtype, layout);
     }
     one(gpu, &format!("unary_{}_{}", op.name(), short(dtype)), New::of(gpu, layout, dtype)?, x)
+}
+
+/// Into the memory of `x` where nobody else holds it and its elements fill it densely.
+pub(super) fn unary_into(gpu: &'static Gpu, op: UnaryOp, mut x: Tensor) -> Result<Tensor> {
+    let dtype = x.dtype();
+    if !dtype.is_float() || !x.layout().is_dense() || x.storage_mut().is_none() {
+        return unary(gpu, op, &x);
+    }
+    changes(&x);
+    let kernel = format!("unary_{}_{}", op.name(), short(dtype));
+    for piece in pieces([operand(&x), operand(&x)]) {
+        let [y, x] = piece.at;
+        launch::map1(gpu, &kernel, piece.launch(), piece.walk, y, x)?;
+    }
+    Ok(x)
 }
 
 pub(super) fn unary_backward(
@@ -156,4 +171,54 @@ pub(super) fn select(gpu: &'static Gpu, condition: &Tensor, a: &Tensor, b: &Tens
         launch::map3(gpu, &kernel, piece.launch(), piece.walk, y, c, a, b)?;
     }
     y.tensor()
+}
+
+/// Bounds as kernels take them: which there are, `LOW` and `HIGH` of `cuda/clamp.cu`, and both as bits.
+fn bounds(dtype: DType, low: Option<Number>, high: Option<Number>) -> (u32, u64, u64) {
+    let [least, most] = [low, high].map(|bound| bound.map_or(0, |bound| bits(dtype, bound)));
+    (u32::from(low.is_some()) | u32::from(high.is_some()) << 1, least, most)
+}
+
+/// `min(max(x, low), high)`.
+pub(super) fn clamp(
+    gpu: &'static Gpu,
+    x: &Tensor,
+    low: Option<Number>,
+    high: Option<Number>,
+) -> Result<Tensor> {
+    let dtype = x.dtype();
+    let fit = [low, high].into_iter().flatten().all(|bound| bound.promote(dtype) == dtype);
+    if dtype == DType::Bool || !fit {
+        return composed::clamp(x, low, high);
+    }
+    let y = New::of(gpu, result_layout(&[x]), dtype)?;
+    let (kernel, (given, low, high)) = (format!("clamp_{}", short(dtype)), bounds(dtype, low, high));
+    let x = &in_order(gpu, &y.operand(), x)?;
+    for piece in pieces([y.operand(), operand(x)]) {
+        let [y, x] = piece.at;
+        launch::clamp(gpu, &kernel, piece.launch(), piece.walk, given, low, high, y, x)?;
+    }
+    y.tensor()
+}
+
+/// `grad` where `low < x < high`, else 0.
+pub(super) fn clamp_backward(
+    gpu: &'static Gpu,
+    grad: &Tensor,
+    x: &Tensor,
+    low: Option<Number>,
+    high: Option<Number>,
+) -> Result<Tensor> {
+    let dtype = x.dtype();
+    if !dtype.is_float() {
+        return composed::clamp_backward(grad, x, low, high);
+    }
+    let dx = New::of(gpu, result_layout(&[grad, x]), dtype)?;
+    let (kernel, (given, low, high)) = (format!("clamp_backward_{}", short(dtype)), bounds(dtype, low, high));
+    let (grad, x) = (&in_order(gpu, &dx.operand(), grad)?, &in_order(gpu, &dx.operand(), x)?);
+    for piece in pieces([dx.operand(), operand(grad), operand(x)]) {
+        let [dx, g, x] = piece.at;
+        launch::clamp_backward(gpu, &kernel, piece.launch(), piece.walk, given, low, high, dx, g, x)?;
+    }
+    dx.tensor()
 }

@@ -16,7 +16,7 @@ pub(super) struct Group {
 
 impl Group {
     const ONE: Group = Group { log: 0 };
-    const WARP: Group = Group { log: 5 };
+    pub(super) const WARP: Group = Group { log: 5 };
     const WHOLE: Group = Group { log: 8 };
 
     /// For lines of `n` elements. `inner` of them lie side by side: neighbouring threads then read neighbouring elements if each has

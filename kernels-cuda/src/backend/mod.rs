@@ -9,8 +9,9 @@ pub(crate) mod gemm;
 mod index;
 mod lines;
 mod loss;
+mod moments;
 mod names;
-mod norm;
+pub(crate) mod norm;
 pub(crate) mod optim;
 mod pool;
 mod random;
@@ -87,6 +88,9 @@ impl Backend for Cuda {
     fn unary(&self, op: UnaryOp, x: &Tensor) -> Result<Tensor> {
         elementwise::unary(self.0, op, x)
     }
+    fn unary_into(&self, op: UnaryOp, x: Tensor) -> Result<Tensor> {
+        elementwise::unary_into(self.0, op, x)
+    }
     fn unary_backward(&self, op: UnaryOp, grad: &Tensor, saved: &Tensor) -> Result<Option<Tensor>> {
         elementwise::unary_backward(self.0, op, grad, saved)
     }
@@ -95,6 +99,18 @@ impl Backend for Cuda {
     }
     fn binary_into(&self, op: BinaryOp, a: Tensor, b: &Tensor) -> Result<Tensor> {
         elementwise::binary_into(self.0, op, a, b)
+    }
+    fn clamp(&self, x: &Tensor, low: Option<Number>, high: Option<Number>) -> Result<Tensor> {
+        elementwise::clamp(self.0, x, low, high)
+    }
+    fn clamp_backward(
+        &self,
+        grad: &Tensor,
+        x: &Tensor,
+        low: Option<Number>,
+        high: Option<Number>,
+    ) -> Result<Tensor> {
+        elementwise::clamp_backward(self.0, grad, x, low, high)
     }
     fn compare(&self, op: CompareOp, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         elementwise::compare(self.0, op, a, b)
@@ -107,6 +123,12 @@ impl Backend for Cuda {
     }
     fn reduce(&self, op: ReduceOp, x: &Tensor, mask: &DimMask) -> Result<Tensor> {
         reduce::reduce(self.0, op, x, mask)
+    }
+    fn var_mean(&self, x: &Tensor, mask: &DimMask, correction: f64) -> Result<(Tensor, Tensor)> {
+        match x.dtype().is_float() {
+            true => moments::var_mean(self.0, x, mask, correction),
+            false => composed::var_mean(x, mask, correction),
+        }
     }
     fn arg_reduce(&self, op: ArgOp, x: &Tensor, dim: usize) -> Result<Tensor> {
         reduce::arg_reduce(self.0, op, x, dim)
@@ -233,6 +255,12 @@ impl Backend for Cuda {
     ) -> Result<Tensor> {
         random::random(self.0, distribution, dtype, shape, seed, offset)
     }
+    fn dropout(&self, x: &Tensor, keep: f64, seed: u64, offset: u64) -> Result<(Tensor, Tensor)> {
+        random::dropout(self.0, x, keep, seed, offset)
+    }
+    fn dropout_backward(&self, grad: &Tensor, kept: &Tensor, keep: f64) -> Result<Tensor> {
+        random::dropout_backward(self.0, grad, kept, keep)
+    }
     fn softmax(&self, x: &Tensor, dim: usize, log: bool) -> Result<Tensor> {
         softmax::softmax(self.0, x, dim, log)
     }
@@ -273,9 +301,72 @@ impl Backend for Cuda {
         weight: Option<&Tensor>,
         dims: usize,
     ) -> Result<(Tensor, Tensor, Tensor)> {
-        match norm::takes(x, &[weight, Some(grad)]) {
+        match norm::takes(x, &[weight, Some(grad)]) && norm::are_wide(x, [mean, rstd]) {
             true => norm::layer_norm_backward(self.0, grad, x, mean, rstd, weight, dims),
             false => composed::layer_norm_backward(grad, x, mean, rstd, weight, dims),
+        }
+    }
+    fn rms_norm(
+        &self,
+        x: &Tensor,
+        dims: usize,
+        weight: Option<&Tensor>,
+        eps: f64,
+    ) -> Result<(Tensor, Tensor)> {
+        match norm::takes(x, &[weight]) {
+            true => norm::rms_norm(self.0, x, dims, weight, eps),
+            false => composed::rms_norm(x, dims, weight, eps),
+        }
+    }
+    fn rms_norm_backward(
+        &self,
+        grad: &Tensor,
+        x: &Tensor,
+        rstd: &Tensor,
+        weight: Option<&Tensor>,
+        dims: usize,
+    ) -> Result<(Tensor, Tensor)> {
+        match norm::takes(x, &[weight, Some(grad)]) && norm::are_wide(x, [rstd]) {
+            true => norm::rms_norm_backward(self.0, grad, x, rstd, weight, dims),
+            false => composed::rms_norm_backward(grad, x, rstd, weight, dims),
+        }
+    }
+    fn group_norm(
+        &self,
+        x: &Tensor,
+        groups: usize,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        match norm::takes(x, &[weight, bias]) {
+            true => norm::group_norm(self.0, x, groups, weight, bias, eps),
+            false => composed::group_norm(x, groups, weight, bias, eps),
+        }
+    }
+    fn group_norm_backward(
+        &self,
+        grad: &Tensor,
+        x: &Tensor,
+        mean: &Tensor,
+        rstd: &Tensor,
+        weight: Option<&Tensor>,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        match norm::takes(x, &[weight, Some(grad)]) && norm::are_wide(x, [mean, rstd]) {
+            true => norm::group_norm_backward(self.0, grad, x, mean, rstd, weight),
+            false => composed::group_norm_backward(grad, x, mean, rstd, weight),
+        }
+    }
+    fn batch_norm_training(
+        &self,
+        x: &Tensor,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> Result<(Tensor, Tensor, Tensor, Tensor)> {
+        match norm::takes(x, &[weight, bias]) {
+            true => norm::batch_norm_training(self.0, x, weight, bias, eps),
+            false => composed::batch_norm_training(x, weight, bias, eps),
         }
     }
     fn batch_norm_stats(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {

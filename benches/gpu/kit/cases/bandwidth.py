@@ -17,6 +17,9 @@ def add_to(t):
         add("elementwise", "transpose", "transpose", one, lambda x: x.t().contiguous(), bytes=2 * size)
         add("elementwise", "add", "add", two, torch.add, bytes=3 * size)
         add("elementwise", "gradient of gelu", "gelu_backward", two, torch.ops.aten.gelu_backward, bytes=3 * size)
+        add("elementwise", "clamp", "clamp", one, lambda x: x.clamp(-0.5, 0.5), bytes=2 * size)
+        add("elementwise", "gradient of clamp", "clamp_backward", two, lambda g, x: torch.ops.aten.hardtanh_backward(g, x, -0.5, 0.5),
+            bytes=3 * size)
         bias = lambda dtype=dtype: [t.random(rows, rows, dtype=dtype), t.random(rows, dtype=dtype)]
         add("elementwise", "add a row", "add", bias, torch.add, bytes=2 * size)
         add("elementwise", "cat", "cat", two, lambda a, b: torch.cat([a, b], 1), [1], bytes=4 * size)

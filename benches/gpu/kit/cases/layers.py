@@ -39,6 +39,11 @@ def rows(t, dtype):
               lambda g, y: torch._softmax_backward_data(g, y, 1, y.dtype), [1], bytes=3 * moved // 2)
         scale = lambda l=lines, c=c: [t.random(l, c, dtype=dtype), t.random(c, dtype=dtype)]
         t.add("norm", f"RMS norm {what}", "rms_norm", scale, lambda x, w: F.rms_norm(x, w.shape, w, 1e-5), bytes=moved)
+        def root(l=lines, c=c):
+            x, w = t.random(l, c, dtype=dtype), t.random(c, dtype=dtype)
+            return [t.random(l, c, dtype=dtype), x, (x.float().square().mean(1, keepdim=True) + 1e-5).rsqrt(), w]
+        t.add("norm", f"gradients of RMS norm {what}", "rms_norm_backward", root, rms_norm_backward, bytes=3 * moved // 2, results=2,
+              tolerance=2e-3 if dtype == F32 else None)
         def stats(l=lines, c=c):
             x, w, b = t.random(l, c, dtype=dtype), t.random(c, dtype=dtype), t.random(c, dtype=dtype)
             _, mean, rstd = torch.native_layer_norm(x, [c], w, b, 1e-5)
@@ -50,6 +55,14 @@ def rows(t, dtype):
     side = t.size(8192, 16)
     logits = lambda: [t.random(side, side, dtype=dtype), t.below(side, side)]
     t.add("softmax", f"cross entropy and gradient {name}", "cross_entropy", logits, loss, bytes=2 * side * side * e, results=2)
+
+
+def rms_norm_backward(g, x, r, w):
+    """Of x and the weight, whose sums grow with the lines."""
+    if x.is_cuda:
+        return torch.ops.aten._fused_rms_norm_backward(g, x, list(w.shape), r, w, [True, True])
+    x, w = x.detach().requires_grad_(), w.detach().requires_grad_()
+    return torch.autograd.grad(F.rms_norm(x, w.shape, w, 1e-5), [x, w], g)
 
 
 def stats_dtype(x):

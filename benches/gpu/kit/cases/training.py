@@ -12,6 +12,8 @@ def add_to(t):
     make = lambda: [t.random(count)]
     t.add("random", "normal numbers f32", "randn", make, torch.randn_like, bytes=4 * count, results=0)
     t.add("random", "dropout f32", "dropout", make, lambda x: torch.native_dropout(x, 0.5, True), bytes=9 * count, results=0)
+    kept = lambda: [t.random(count), t.random(count) > 0]
+    t.add("random", "gradient of dropout f32", "dropout_backward", kept, lambda g, k: torch.ops.aten.native_dropout_backward(g, k, 2.0), bytes=9 * count)
     for dtype in [F32, BF16]:
         for steps, batch, hidden in [(512, 16, 768), (256, 32, 512), (128, 64, 1024)]:
             recurrent(t, "LSTM", steps, batch, hidden, dtype)

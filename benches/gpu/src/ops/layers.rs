@@ -1,6 +1,6 @@
 //! Layers and their gradients, each by itself: softmax, losses, norms, convolutions, pooling.
 
-use super::{Numbers, Run, one, three};
+use super::{Numbers, Run, one, three, two};
 use gradus::tensor::{CrossEntropy, Reduction};
 use gradus::{Result, Tensor};
 
@@ -28,6 +28,11 @@ pub(super) fn prepare(name: &str, x: &[Tensor], n: &Numbers) -> Result<Option<Ru
         "layer_norm_backward" => {
             let dims = x[4].rank();
             Box::new(move || three(x[0].layer_norm_backward(&x[1], &x[2], &x[3], Some(&x[4]), dims)))
+        }
+        // The gradient, the input, its rstd, the weight.
+        "rms_norm_backward" => {
+            let dims = x[3].rank();
+            Box::new(move || two(x[0].rms_norm_backward(&x[1], &x[2], Some(&x[3]), dims)))
         }
         "batch_norm" => {
             Box::new(move || one(x[0].batch_norm_training(Some(&x[1]), Some(&x[2]), 1e-5).map(|(y, ..)| y)))

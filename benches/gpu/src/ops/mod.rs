@@ -66,10 +66,11 @@ pub fn prepare(name: &str, x: Vec<Tensor>, numbers: &[f64]) -> Result<Run> {
         return Ok(Box::new(move || with_f32_mode(mode, &mut run)));
     }
     let needs = match name {
-        "matmul" | "int_mm" | "add" | "mul" | "gelu_backward" | "conv" | "conv_grad_input"
-        | "conv_grad_weight" | "cross_entropy" | "gather" | "embedding" | "embedding_backward" | "cat"
-        | "softmax_backward" | "rms_norm" | "adam" | "sgd" => 2,
+        "matmul" | "int_mm" | "add" | "mul" | "gelu_backward" | "clamp_backward" | "dropout_backward"
+        | "conv" | "conv_grad_input" | "conv_grad_weight" | "cross_entropy" | "gather" | "embedding"
+        | "embedding_backward" | "cat" | "softmax_backward" | "rms_norm" | "adam" | "sgd" => 2,
         "linear" | "layer_norm" | "batch_norm" | "group_norm" | "scatter_add" | "where" => 3,
+        "rms_norm_backward" => 4,
         "layer_norm_backward" | "batch_norm_backward" | "group_norm_backward" => 5,
         "lstm" | "lstm_both" | "gru" | "gru_both" => 7,
         _ => 1,
@@ -105,6 +106,9 @@ pub fn prepare(name: &str, x: Vec<Tensor>, numbers: &[f64]) -> Result<Run> {
                 .map(|y| vec![y])
                 .ok_or_else(|| Error::argument("gelu_backward", "the device has no kernel"))
         }),
+        "clamp" => Box::new(move || one(x[0].clamp(Some(-0.5), Some(0.5)))),
+        // The gradient, and the input.
+        "clamp_backward" => Box::new(move || one(x[0].clamp_backward(&x[1], Some(-0.5), Some(0.5)))),
         "exp" => Box::new(move || one(x[0].exp())),
         "tanh" => Box::new(move || one(x[0].tanh())),
         "copy" => Box::new(move || one(x[0].copy())),
@@ -141,6 +145,8 @@ pub fn prepare(name: &str, x: Vec<Tensor>, numbers: &[f64]) -> Result<Run> {
             let mut generator = Generator::new(1);
             Box::new(move || two(x[0].dropout(0.5, &mut generator)))
         }
+        // The gradient, and what was kept.
+        "dropout_backward" => Box::new(move || one(x[0].dropout_backward(&x[1], 0.5))),
         // As many normal numbers as there are elements.
         "randn" => Box::new(move || one(Tensor::randn(x[0].dims(), (x[0].dtype(), x[0].device())))),
         _ => return Err(Error::argument("case", format!("no op is called {name}"))),

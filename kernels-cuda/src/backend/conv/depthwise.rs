@@ -258,7 +258,7 @@ pub(super) fn grad_weight(
         at(&grad),
         at(&x),
     )?;
-    let dw = joined(gpu, dw, 0)?.to_dtype(dtype)?.reshape([work.taps, channels])?;
+    let dw = joined(gpu, dw, [0])?.to_dtype(dtype)?.reshape([work.taps, channels])?;
     Ok(Some(dw.t()?.contiguous()?.reshape(weight)?))
 }
 

@@ -2,17 +2,26 @@
 // group of the batch, keeps their recurrent weights in shared memory, and exchanges the hidden state with the others in each step.
 //
 // The numbers are those of rnn.cu, but for the recurrent products, which are not rounded to the layer's type.
-// Launch: cooperative, [units / UNITS, groups of the batch] blocks of SHARE_THREADS; shared memory for ROWS rows of depth + 16 bytes and two
+// Launch: cooperative, [units / UNITS, groups of the batch, directions] blocks of SHARE_THREADS; shared memory for ROWS rows of depth + 16 bytes and two
 // panels. Bytes: the input's products, what is kept and the output once; in each step the state by every block from the L2 cache.
 #include "rnn/share.h"
 
 // `state`: [2][padded rows][depth], the state before the first step in the first half and zeros elsewhere; `counters`: a zero for each
 // group; `c`: the cell state, in place.
-template <class Cell, class T>
-DEVICE void sequence(const Sequence &s, Global<T> output, Global<Wide<T>> c, Global<Wide<T>> kept, Global<const T> projected,
-                     Global<const T> weight, Global<const T> bias, Global<T> state, Global<u32> counters) {
+template <class T> struct Forward {
+    Global<T> output;
+    Global<Wide<T>> c, kept;
+    Global<const T> projected, weight, bias;
+    Global<T> state;
+    Global<u32> counters;
+    u64 options;
+};
+
+template <class Cell, class T> DEVICE void sequence(const Sequence &s, const Directions<Forward<T>> &directions) {
     using A = Wide<T>;
     constexpr u32 U = UNITS<Cell, T>, ROWS = PADDED<T, Cell::GATES * U>;
+    const auto [output, c, kept, projected, weight, bias, state, counters, given] = directions.of[block_z()];
+    const u32 options = u32(given);
     DYNAMIC_SHARED(T, memory);
     SHARED(A, partial, SHARE_WARPS * ROWS * SUM_STRIDE);
     const Share<T, ROWS> share(memory, partial, s.depth);
@@ -27,11 +36,11 @@ DEVICE void sequence(const Sequence &s, Global<T> output, Global<Wide<T>> c, Glo
     const Seat<Cell, T> seat(s.hidden);
     A added[Cell::GATES];
     UNROLL for (int k = 0; k < Cell::GATES; k++)
-        added[k] = seat.taken && (s.options & BIASED) ? widen(T(bias[i64(k) * s.hidden + seat.unit])) : A(0);
+        added[k] = seat.taken && (options & BIASED) ? widen(T(bias[i64(k) * s.hidden + seat.unit])) : A(0);
     const i64 half = i64(grid_y()) * s.tiles * BATCH * s.depth;
     block_sync();
     for (u32 step = 0; step < s.steps; step++) {
-        const i64 before = step % 2 ? half : 0, after = step % 2 ? 0 : half, first = i64(s.time(step)) * s.rows;
+        const i64 before = step % 2 ? half : 0, after = step % 2 ? 0 : half, first = i64(s.time(options, step)) * s.rows;
         for (u32 tile = 0; tile < s.tiles; tile++) {
             u32 row;
             const bool mine = seat.has(s, tile, row);
@@ -51,7 +60,7 @@ DEVICE void sequence(const Sequence &s, Global<T> output, Global<Wide<T>> c, Glo
                 output[first * s.hidden + at] = h;
                 if constexpr (Cell::CELL) c[at] = next.c;
                 if constexpr (Cell::KEEPS)
-                    if (s.options & KEEPS) {
+                    if (options & KEEPS) {
                         UNROLL for (int k = 0; k < Cell::KEPT; k++)
                             kept[first * Cell::KEPT * s.hidden + block_of(row, seat.unit, s.hidden, Cell::KEPT, k)] = next.kept[k];
                     }
@@ -62,10 +71,8 @@ DEVICE void sequence(const Sequence &s, Global<T> output, Global<Wide<T>> c, Glo
 }
 
 #define SEQUENCE(name, Cell, T)                                                                                                  \
-    KERNEL_OF(SHARE_THREADS, rnn_sequence_##name##_##T,                                                                          \
-              (PARAMETER Sequence s, Global<T> output, Global<Wide<T>> c, Global<Wide<T>> kept, Global<const T> projected,       \
-               Global<const T> weight, Global<const T> bias, Global<T> state, Global<u32> counters)) {                           \
-        sequence<Cell>(s, output, c, kept, projected, weight, bias, state, counters);                                            \
+    KERNEL_OF(SHARE_THREADS, rnn_sequence_##name##_##T, (PARAMETER Sequence s, PARAMETER Directions<Forward<T>> directions)) {    \
+        sequence<Cell>(s, directions);                                                                                           \
     }
 #define SEQUENCES(T) SEQUENCE(tanh, Tanh, T) SEQUENCE(relu, Relu, T) SEQUENCE(lstm, Lstm, T) SEQUENCE(gru, Gru, T)
 

@@ -7,12 +7,23 @@
 
 // `grads`: [2][padded rows][depth], zeros; `counters`: a zero for each group; `dh` and `dc`: the gradients of the states, in place. Where
 // both products have the same gradients only those of the recurrent one are written.
-template <class Cell, class T>
-DEVICE void sequence_backward(const Sequence &s, Global<T> da, Global<T> db, Global<Wide<T>> dh, Global<Wide<T>> dc, Global<const Wide<T>> kept,
-                              Global<const T> output, Global<const T> h0, Global<const Wide<T>> c0, Global<const T> grad,
-                              Global<const T> weight, Global<T> grads, Global<u32> counters) {
+template <class T> struct Backward {
+    Global<T> da, db;
+    Global<Wide<T>> dh, dc;
+    Global<const Wide<T>> kept;
+    Global<const T> output, h0;
+    Global<const Wide<T>> c0;
+    Global<const T> grad, weight;
+    Global<T> grads;
+    Global<u32> counters;
+    u64 options;
+};
+
+template <class Cell, class T> DEVICE void sequence_backward(const Sequence &s, const Directions<Backward<T>> &directions) {
     using A = Wide<T>;
     constexpr u32 U = UNITS<Cell, T>, ROWS = PADDED<T, U>;
+    const auto [da, db, dh, dc, kept, output, h0, c0, grad, weight, grads, counters, given] = directions.of[block_z()];
+    const u32 options = u32(given);
     DYNAMIC_SHARED(T, memory);
     SHARED(A, partial, SHARE_WARPS * ROWS * SUM_STRIDE);
     const Share<T, ROWS> share(memory, partial, s.depth);
@@ -28,13 +39,13 @@ DEVICE void sequence_backward(const Sequence &s, Global<T> da, Global<T> db, Glo
     for (u32 step = 0; step < s.steps; step++) {
         // From the step taken last to the first.
         const u32 taken = s.steps - 1 - step;
-        const i64 first = i64(s.time(taken)) * s.rows, first_before = taken ? i64(s.time(taken - 1)) * s.rows : 0, exchanged = step % 2 ? half : 0;
+        const i64 first = i64(s.time(options, taken)) * s.rows, first_before = taken ? i64(s.time(options, taken - 1)) * s.rows : 0, exchanged = step % 2 ? half : 0;
         for (u32 tile = 0; tile < s.tiles; tile++) {
             u32 row;
             if (!seat.has(s, tile, row)) continue;
             const i64 at = i64(row) * s.hidden + seat.unit;
             A dh_after = dh[at], dc_after = 0, cell = 0, of[Cell::KEPT];
-            if (s.options & GRADED) dh_after += widen(T(grad[first * s.hidden + at]));
+            if (options & GRADED) dh_after += widen(T(grad[first * s.hidden + at]));
             if constexpr (Cell::CELL) {
                 // The cell state is the last of what was kept.
                 dc_after = dc[at];
@@ -69,10 +80,8 @@ DEVICE void sequence_backward(const Sequence &s, Global<T> da, Global<T> db, Glo
 
 #define SEQUENCE(name, Cell, T)                                                                                                  \
     KERNEL_OF(SHARE_THREADS, rnn_sequence_backward_##name##_##T,                                                                 \
-              (PARAMETER Sequence s, Global<T> da, Global<T> db, Global<Wide<T>> dh, Global<Wide<T>> dc,                         \
-               Global<const Wide<T>> kept, Global<const T> output, Global<const T> h0, Global<const Wide<T>> c0,                 \
-               Global<const T> grad, Global<const T> weight, Global<T> grads, Global<u32> counters)) {                           \
-        sequence_backward<Cell>(s, da, db, dh, dc, kept, output, h0, c0, grad, weight, grads, counters);                         \
+              (PARAMETER Sequence s, PARAMETER Directions<Backward<T>> directions)) {                                            \
+        sequence_backward<Cell>(s, directions);                                                                                  \
     }
 #define SEQUENCES(T) SEQUENCE(tanh, Tanh, T) SEQUENCE(relu, Relu, T) SEQUENCE(lstm, Lstm, T) SEQUENCE(gru, Gru, T)
 

@@ -12,7 +12,7 @@ use crate::backend::gemm::product::{Gathered, Output, Product, Strided};
 use crate::backend::gemm::small::Small;
 use crate::backend::norm::Affine;
 use crate::backend::optim::Table;
-use crate::backend::rnn::Sequence;
+use crate::backend::rnn::{BackwardOperands, Directions, ForwardOperands, Sequence};
 use crate::backend::walk::{Divisor, Walk};
 use crate::backend::windows::Windows;
 use crate::gpu::Gpu;
@@ -34,6 +34,10 @@ unsafe impl Parameter for Divisor {}
 unsafe impl Parameter for Groups {}
 // SAFETY: `Sequence` of cuda/rnn/share.h has these members in this order: numbers of 32 bits all.
 unsafe impl Parameter for Sequence {}
+// SAFETY: `Directions` of cuda/rnn/share.h has these members, `Forward` of cuda/rnn_sequence.cu, in this order: numbers of 64 bits all.
+unsafe impl Parameter for Directions<ForwardOperands> {}
+// SAFETY: as above, with `Backward` of cuda/rnn_sequence_backward.cu.
+unsafe impl Parameter for Directions<BackwardOperands> {}
 // SAFETY: `Table` of cuda/optim.cu has these members in this order, and none of them needs padding.
 unsafe impl Parameter for Table {}
 // SAFETY: `Affine` of cuda/norm.cu has these members in this order: numbers of 32 bits all.
@@ -356,15 +360,9 @@ launchers! {
         rows: u32, hidden: u32, keeps: u32, h: Pointer, c: Pointer, kept: Pointer, a: Pointer, b: Pointer, h_before: Pointer,
     );
     /// `rnn_sequence_KIND_T` of cuda/rnn_sequence.cu.
-    rnn_sequence(
-        sequence: Sequence, output: Pointer, c: Pointer, kept: Pointer, projected: Pointer, weight: Pointer, bias: Pointer,
-        state: Pointer, counters: Pointer,
-    );
+    rnn_sequence(sequence: Sequence, directions: Directions<ForwardOperands>);
     /// `rnn_sequence_backward_KIND_T` of cuda/rnn_sequence_backward.cu.
-    rnn_sequence_backward(
-        sequence: Sequence, da: Pointer, db: Pointer, dh: Pointer, dc: Pointer, kept: Pointer, output: Pointer, h0: Pointer,
-        c0: Pointer, grad: Pointer, weight: Pointer, grads: Pointer, counters: Pointer,
-    );
+    rnn_sequence_backward(sequence: Sequence, directions: Directions<BackwardOperands>);
     /// `rnn_backward_KIND_T` of cuda/rnn.cu.
     rnn_backward(
         rows: u32, hidden: u32, has: u32, c_stride: i64, da: Pointer, db: Pointer, dh: Pointer, dc: Pointer, kept: Pointer,

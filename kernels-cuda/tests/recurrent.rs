@@ -5,7 +5,7 @@ mod emulated_gpu;
 
 use emulated_gpu::on_emulated_gpu;
 use gradus_kernels_cuda::emulator;
-use tensor::backend::{RnnInputs, RnnKind, RnnSpec};
+use tensor::backend::{RnnGrads, RnnInputs, RnnKind, RnnOutputGrads, RnnOutputs, RnnSpec};
 use tensor::testing::host;
 use tensor::{DType, Device, Generator, Result, Tensor};
 
@@ -21,18 +21,26 @@ struct Case {
     biased: bool,
 }
 
-/// Both passes of a layer: every result and gradient.
-fn run(case: Case, device: &Device) -> Result<Vec<Tensor>> {
-    let Case { kind, dtype, extents: [t, n, input, hidden], reverse, biased } = case;
-    let mut generator = Generator::new(1);
-    let mut tensor = |dims: &[usize], scale: f64| -> Result<Tensor> {
-        let count = dims.iter().product();
-        let values: Vec<f64> =
-            (0..count).map(|_| (generator.below(2001) as f64 / 1000.0 - 1.0) * scale).collect();
-        Tensor::from_slice(&values, dims, &Device::cpu())?.to_dtype(dtype)?.to_device(device)
-    };
+/// Random numbers of either sign, up to `scale`.
+fn random(
+    generator: &mut Generator,
+    dims: &[usize],
+    scale: f64,
+    dtype: DType,
+    device: &Device,
+) -> Result<Tensor> {
+    let count = dims.iter().product();
+    let values: Vec<f64> =
+        (0..count).map(|_| (generator.below(2001) as f64 / 1000.0 - 1.0) * scale).collect();
+    Tensor::from_slice(&values, dims, &Device::cpu())?.to_dtype(dtype)?.to_device(device)
+}
+
+/// The operands of a layer.
+fn inputs(case: Case, generator: &mut Generator, device: &Device) -> Result<RnnInputs> {
+    let Case { kind, dtype, extents: [t, n, input, hidden], biased, .. } = case;
+    let mut tensor = |dims: &[usize], scale| random(generator, dims, scale, dtype, device);
     let (rows, scale) = (kind.gates() * hidden, 1.0 / (hidden as f64).sqrt());
-    let inputs = RnnInputs {
+    Ok(RnnInputs {
         x: tensor(&[t, n, input], 1.0)?,
         h0: tensor(&[n, hidden], 1.0)?,
         c0: (kind == RnnKind::Lstm).then(|| tensor(&[n, hidden], 1.0)).transpose()?,
@@ -40,7 +48,15 @@ fn run(case: Case, device: &Device) -> Result<Vec<Tensor>> {
         weight_hh: tensor(&[rows, hidden], scale)?,
         bias_ih: biased.then(|| tensor(&[rows], scale)).transpose()?,
         bias_hh: biased.then(|| tensor(&[rows], scale)).transpose()?,
-    };
+    })
+}
+
+/// Both passes of a layer: every result and gradient.
+fn run(case: Case, device: &Device) -> Result<Vec<Tensor>> {
+    let Case { kind, dtype, extents: [t, n, _, hidden], reverse, biased } = case;
+    let mut generator = Generator::new(1);
+    let inputs = inputs(case, &mut generator, device)?;
+    let mut tensor = |dims: &[usize], scale| random(&mut generator, dims, scale, dtype, device);
     let spec = RnnSpec { kind, reverse };
     let outputs = device.backend().rnn(spec, &inputs, true)?;
     let (grad, grad_h) = (tensor(&[t, n, hidden], 1.0)?, tensor(&[n, hidden], 1.0)?);
@@ -121,4 +137,59 @@ fn what_does_not_fit_goes_step_by_step() {
         };
         emulator::failing("cuFuncSetAttribute", 1, || compare(case, gpu).unwrap());
     });
+}
+
+/// Results and gradients of a layer in one row.
+fn row(outputs: RnnOutputs, grads: RnnGrads) -> Vec<Tensor> {
+    let all = [outputs.output, outputs.h_n, grads.x, grads.h0, grads.weight_ih, grads.weight_hh];
+    let some = [outputs.c_n, grads.c0, grads.bias_ih, grads.bias_hh];
+    all.into_iter().chain(outputs.saved).chain(some.into_iter().flatten()).collect()
+}
+
+/// Layers of their own features and with or without biases and gradients, of several tiles, and, in the last case, of another
+/// number of units, which go one after the other.
+#[test]
+fn two_directions_at_once_are_those_of_each_alone_bit_for_bit() {
+    fn check(gpu: &Device) -> Result<()> {
+        let backend = gpu.backend();
+        let cases = [
+            (RnnKind::Lstm, DType::F32, [9, 9]),
+            (RnnKind::Gru, DType::BF16, [17, 17]),
+            (RnnKind::Relu, DType::F16, [5, 5]),
+            (RnnKind::Tanh, DType::F32, [6, 7]),
+        ];
+        for (kind, dtype, units) in cases {
+            let (mut generator, [t, n]) = (Generator::new(2), [4, 18]);
+            let case = |i: usize| Case {
+                kind,
+                dtype,
+                extents: [t, n, 3 + i, units[i]],
+                reverse: i == 1,
+                biased: i == 0,
+            };
+            let layers = [inputs(case(0), &mut generator, gpu)?, inputs(case(1), &mut generator, gpu)?];
+            let layers = layers.each_ref();
+            let grads = [
+                random(&mut generator, &[t, n, units[0]], 1.0, dtype, gpu)?,
+                random(&mut generator, &[n, units[1]], 1.0, dtype, gpu)?,
+            ];
+            let given = [
+                RnnOutputGrads { output: Some(&grads[0]), ..RnnOutputGrads::default() },
+                RnnOutputGrads { h_n: Some(&grads[1]), ..RnnOutputGrads::default() },
+            ];
+            let outputs = backend.rnn_bidirectional(kind, layers, true)?;
+            let both = backend.rnn_bidirectional_backward(kind, layers, outputs.each_ref(), given)?;
+            for (i, (found, back)) in outputs.into_iter().zip(both).enumerate() {
+                let spec = RnnSpec { kind, reverse: i == 1 };
+                let alone = backend.rnn(spec, layers[i], true)?;
+                let RnnOutputGrads { output, h_n, c_n } = given[i];
+                let grads = backend.rnn_backward(spec, layers[i], &alone, output, h_n, c_n)?;
+                for (j, (a, b)) in row(found, back).iter().zip(&row(alone, grads)).enumerate() {
+                    assert!(host(a)? == host(b)?, "{kind:?} of {dtype}, direction {i}, result {j}");
+                }
+            }
+        }
+        Ok(())
+    }
+    on_emulated_gpu(|gpu| check(gpu).unwrap());
 }

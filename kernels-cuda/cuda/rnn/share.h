@@ -125,17 +125,24 @@ DEVICE void wait_for_step(Global<u32> counter, u32 which, u32 blocks, u32 steps)
     block_sync();
 }
 
+// Bits of the options of a direction: it keeps what the backward pass needs, goes backwards in time, has the recurrent bias, has a gradient of
+// the output.
+constexpr u32 KEEPS = 1, REVERSE = 2, BIASED = 4, GRADED = 8;
+
 // A whole layer, as blocks see it: `Sequence` of src/backend/rnn/sequence.rs.
 struct Sequence {
     u32 steps, rows, hidden;
-    u32 tiles;   // of BATCH rows, that a block has
-    u32 depth;   // terms of a product, padded
-    u32 options; // 1 keeps what the backward pass needs, 2 goes backwards in time, 4 has the recurrent bias, 8 has a gradient of the output
+    u32 tiles; // of BATCH rows, that a block has
+    u32 depth; // terms of a product, padded
 
-    // The place in time of a step.
-    DEVICE u32 time(u32 step) const { return options & 2 ? steps - 1 - step : step; }
+    // The place in time of a step of a direction with these options.
+    DEVICE u32 time(u32 options, u32 step) const { return options & REVERSE ? steps - 1 - step : step; }
 };
-constexpr u32 KEEPS = 1, REVERSE = 2, BIASED = 4, GRADED = 8;
+
+// The operands of two layers of the same extents, whose blocks know nothing of each other's: block_z is which one they are of.
+template <class Operands> struct Directions {
+    Operands of[2];
+};
 
 // Units of a block.
 template <class Cell, class T> constexpr u32 UNITS = is_half<T> ? 16 : 8;

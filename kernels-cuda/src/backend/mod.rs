@@ -24,11 +24,11 @@ pub(crate) mod storage;
 pub(crate) mod walk;
 pub(crate) mod windows;
 
-use tensor::backend::{AdamStep, AdamUpdate, DimMask, ScatterMode, SgdStep, SgdUpdate};
+use tensor::backend::{AdamStep, AdamUpdate, DimMask, RnnOutputGrads, ScatterMode, SgdStep, SgdUpdate};
 use tensor::op::{ArgOp, BinaryOp, CompareOp, PredicateOp, ReduceOp, ScanOp, UnaryOp};
 use tensor::{
     Backend, Conv, CrossEntropy, DType, Device, Distribution, Layout, MemoryStats, Number, Pool, Result,
-    RnnGrads, RnnInputs, RnnOutputs, RnnSpec, Shape, Tensor, composed,
+    RnnGrads, RnnInputs, RnnKind, RnnOutputs, RnnSpec, Shape, Tensor, composed,
 };
 
 use crate::gpu::{Gpu, gpu};
@@ -420,6 +420,24 @@ impl Backend for Cuda {
         grad_h_n: Option<&Tensor>,
         grad_c_n: Option<&Tensor>,
     ) -> Result<RnnGrads> {
-        rnn::rnn_backward(self.0, spec, inputs, outputs, [grad_output, grad_h_n, grad_c_n])
+        let grads = RnnOutputGrads { output: grad_output, h_n: grad_h_n, c_n: grad_c_n };
+        rnn::rnn_backward(self.0, spec, inputs, outputs, grads)
+    }
+    fn rnn_bidirectional(
+        &self,
+        kind: RnnKind,
+        inputs: [&RnnInputs; 2],
+        training: bool,
+    ) -> Result<[RnnOutputs; 2]> {
+        rnn::rnn_bidirectional(self.0, kind, inputs, training)
+    }
+    fn rnn_bidirectional_backward(
+        &self,
+        kind: RnnKind,
+        inputs: [&RnnInputs; 2],
+        outputs: [&RnnOutputs; 2],
+        grads: [RnnOutputGrads; 2],
+    ) -> Result<[RnnGrads; 2]> {
+        rnn::rnn_bidirectional_backward(self.0, kind, inputs, outputs, grads)
     }
 }

@@ -6,9 +6,9 @@
 use tensor::{DType, Layout, Number, Result, RnnKind, RnnSizes, Tensor};
 
 use crate::backend::copy::{full, relocate};
-use crate::backend::storage::{at, operand, operand_as};
+use crate::backend::storage::{operand, operand_as};
 use crate::gpu::Gpu;
-use crate::launch::{self, Pointer};
+use crate::launch::Pointer;
 use crate::module::Launch;
 
 /// Threads of a block: `SHARE_THREADS` of `cuda/rnn/share.h`, whose other constants and formulas follow.
@@ -26,10 +26,10 @@ const FEWEST_STEPS: usize = 4;
 const MOST_TILES: usize = 16;
 
 /// Bits of `options`.
-pub(super) const KEEPS: u32 = 1;
-pub(super) const REVERSE: u32 = 2;
-pub(super) const BIASED: u32 = 4;
-pub(super) const GRADED: u32 = 8;
+pub(super) const KEEPS: u64 = 1;
+pub(super) const REVERSE: u64 = 2;
+pub(super) const BIASED: u64 = 4;
+pub(super) const GRADED: u64 = 8;
 
 /// A layer, as kernels take it: `Sequence` of `cuda/rnn/share.h`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,7 +40,52 @@ pub(crate) struct Sequence {
     hidden: u32,
     tiles: u32,
     depth: u32,
-    options: u32,
+}
+
+/// The operands of a direction of the forward pass: `Forward` of `cuda/rnn_sequence.cu`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Forward {
+    pub(super) output: Pointer,
+    pub(super) c: Pointer,
+    pub(super) kept: Pointer,
+    pub(super) projected: Pointer,
+    pub(super) weight: Pointer,
+    pub(super) bias: Pointer,
+    pub(super) state: Pointer,
+    pub(super) counters: Pointer,
+    pub(super) options: u64,
+}
+
+/// Those of the backward pass: `Backward` of `cuda/rnn_sequence_backward.cu`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Backward {
+    pub(super) da: Pointer,
+    pub(super) db: Pointer,
+    pub(super) dh: Pointer,
+    pub(super) dc: Pointer,
+    pub(super) kept: Pointer,
+    pub(super) output: Pointer,
+    pub(super) h0: Pointer,
+    pub(super) c0: Pointer,
+    pub(super) grad: Pointer,
+    pub(super) weight: Pointer,
+    pub(super) grads: Pointer,
+    pub(super) counters: Pointer,
+    pub(super) options: u64,
+}
+
+/// The operands of both directions, or twice those of one: `Directions` of `cuda/rnn/share.h`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Directions<T>([T; 2]);
+
+impl<T: Copy> Directions<T> {
+    /// Of one or two.
+    pub(super) fn new(of: &[T]) -> Directions<T> {
+        Directions([of[0], of[of.len() - 1]])
+    }
 }
 
 /// Which of the two passes.
@@ -53,7 +98,8 @@ pub(super) enum Pass {
 /// How a sequence is cut into blocks.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Plan {
-    /// Blocks for all units, and groups of the batch.
+    /// Layers that are computed at once, the blocks of each for all units, and groups of the batch.
+    directions: usize,
     blocks: usize,
     groups: usize,
     /// Tiles of the batch that a group has.
@@ -72,6 +118,7 @@ impl Plan {
         kind: RnnKind,
         dtype: DType,
         sizes: RnnSizes,
+        directions: usize,
         resident: impl FnOnce(u32) -> Result<usize>,
     ) -> Result<Option<Plan>> {
         let RnnSizes { t, n, hidden, .. } = sizes;
@@ -95,33 +142,32 @@ impl Plan {
         if t < FEWEST_STEPS || !counted {
             return Ok(None);
         }
-        let most = resident(bytes.unsigned_abs())?;
+        let most = resident(bytes.unsigned_abs())? / directions;
         if blocks > most {
             return Ok(None);
         }
         let all = n.div_ceil(BATCH);
         let tiles = all.div_ceil(all.min(most / blocks));
-        let plan = Plan { blocks, groups: all.div_ceil(tiles), tiles, depth, shared };
+        let plan = Plan { directions, blocks, groups: all.div_ceil(tiles), tiles, depth, shared };
         Ok((tiles <= MOST_TILES).then_some(plan))
     }
 
     pub(super) fn launch(&self) -> Launch {
         Launch {
-            grid: [self.blocks as u32, self.groups as u32, 1],
+            grid: [self.blocks as u32, self.groups as u32, self.directions as u32],
             shared: self.shared as u32,
             cooperative: true,
             ..Launch::new(1, THREADS)
         }
     }
 
-    pub(super) fn sequence(&self, sizes: RnnSizes, options: u32) -> Sequence {
+    pub(super) fn sequence(&self, sizes: RnnSizes) -> Sequence {
         Sequence {
             steps: sizes.t as u32,
             rows: sizes.n as u32,
             hidden: sizes.hidden as u32,
             tiles: self.tiles as u32,
             depth: self.depth as u32,
-            options,
         }
     }
 
@@ -143,52 +189,22 @@ impl Plan {
     }
 }
 
-/// The plan for a pass on this GPU, if there is one, and the name of its kernel.
+/// The plan for a pass of one layer, or two at once, on this GPU, if there is one, and the name of its kernel.
 pub(super) fn plan(
     gpu: &Gpu,
     pass: Pass,
-    (kind, name): (RnnKind, &str),
+    kind: RnnKind,
     dtype: DType,
     sizes: RnnSizes,
+    directions: usize,
 ) -> Result<Option<(Plan, String)>> {
     let form = if pass == Pass::Forward { "rnn_sequence" } else { "rnn_sequence_backward" };
-    let kernel = format!("{form}_{name}_{}", crate::backend::names::short(dtype));
+    let kernel = format!("{form}_{}_{}", super::form(kind).0, crate::backend::names::short(dtype));
     let resident = |shared| {
         let launch = Launch { shared, ..Launch::new(1, THREADS) };
         Ok(gpu.kernel(&kernel)?.resident(launch)? * gpu.multiprocessors)
     };
-    Ok(Plan::new(pass, kind, dtype, sizes, resident)?.map(|plan| (plan, kernel)))
-}
-
-/// The forward pass into `output`, `c` and `kept`, from the input's products.
-#[allow(clippy::too_many_arguments)]
-pub(super) fn forward(
-    gpu: &'static Gpu,
-    (plan, kernel): (Plan, String),
-    sequence: Sequence,
-    output: &Tensor,
-    c: Option<&Tensor>,
-    kept: Option<&Tensor>,
-    projected: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    h0: &Tensor,
-) -> Result<()> {
-    let (state, counters) = (plan.exchange(gpu, output.dtype(), Some(h0))?, plan.counters(gpu)?);
-    Ok(launch::rnn_sequence(
-        gpu,
-        &kernel,
-        plan.launch(),
-        sequence,
-        at(output),
-        c.map_or(Pointer::NONE, at),
-        kept.map_or(Pointer::NONE, at),
-        at(projected),
-        at(weight),
-        bias.map_or(Pointer::NONE, at),
-        at(&state),
-        at(&counters),
-    )?)
+    Ok(Plan::new(pass, kind, dtype, sizes, directions, resident)?.map(|plan| (plan, kernel)))
 }
 
 #[cfg(test)]
@@ -199,7 +215,7 @@ mod tests {
     fn plan(pass: Pass, kind: RnnKind, dtype: DType, n: usize, hidden: usize) -> Option<Plan> {
         let sizes = RnnSizes { t: 100, n, input: 7, hidden };
         let resident = |shared| Ok(if shared as usize + 35_000 > 232_448 { 0 } else { 132 });
-        Plan::new(pass, kind, dtype, sizes, resident).unwrap()
+        Plan::new(pass, kind, dtype, sizes, 1, resident).unwrap()
     }
 
     #[test]
@@ -234,9 +250,22 @@ mod tests {
     }
 
     #[test]
+    fn two_directions_share_the_gpu_or_go_one_after_the_other() {
+        let plan = |hidden, n, directions| {
+            let sizes = RnnSizes { t: 100, n, input: 7, hidden };
+            let resident = |_| Ok(132);
+            Plan::new(Pass::Forward, RnnKind::Lstm, DType::BF16, sizes, directions, resident).unwrap()
+        };
+        let (one, both) = (plan(512, 64, 1).unwrap(), plan(512, 64, 2).unwrap());
+        assert_eq!((one.groups, one.tiles), (4, 1));
+        assert_eq!((both.groups, both.tiles, both.launch().grid), (2, 2, [32, 2, 2]));
+        assert!(plan(1072, 16, 1).is_some() && plan(1072, 16, 2).is_none());
+    }
+
+    #[test]
     fn short_sequences_and_gpus_that_hold_no_block_go_step_by_step() {
         let sizes = RnnSizes { t: 3, n: 4, input: 4, hidden: 4 };
-        let plan = |sizes, most| Plan::new(Pass::Forward, RnnKind::Tanh, DType::F32, sizes, |_| Ok(most));
+        let plan = |sizes, most| Plan::new(Pass::Forward, RnnKind::Tanh, DType::F32, sizes, 1, |_| Ok(most));
         assert_eq!(plan(sizes, 132).unwrap(), None);
         let sizes = RnnSizes { t: 30, ..sizes };
         assert!(plan(sizes, 132).unwrap().is_some());

@@ -116,6 +116,21 @@ fn transpose<U: Unit>(isa: Isa, crossing: &Crossing, to: &SharedMut<'_, U>, from
     });
 }
 
+/// `to[c][r] = from[r][c]` for a plane of `[rows, columns]` on the calling thread; the second numbers are the distances between
+/// the lines of either side.
+///
+/// # Safety
+/// `from` is readable and `to` writable there; they do not overlap.
+pub(crate) unsafe fn cross<U: Unit>(
+    isa: Isa,
+    to: (*mut U, isize),
+    from: (*const U, isize),
+    size: [usize; 2],
+) {
+    // SAFETY: the caller's promise.
+    unsafe { transpose_block(isa, Corner(to.0, to.1), Corner(from.0.cast_mut(), from.1), size) }
+}
+
 /// The first element of a block, and how far apart its lines are.
 #[derive(Clone, Copy)]
 struct Corner<U>(*mut U, isize);
@@ -159,10 +174,13 @@ dispatch! {
     fn transpose_strips<U: Unit>(to: Corner<U>, from: Corner<U>, size: [usize; 2], tile: Tile<U>) {
         let [rows, columns] = size;
         let strip = LINE / size_of::<U>();
+        // Where there is room for a whole tile, the last one starts early and repeats some elements.
+        let whole = rows >= TILE && columns >= TILE;
         for column in (0..columns).step_by(strip) {
             let end = columns.min(column + strip);
             for row in (0..rows).step_by(TILE) {
                 for c in (column..end).step_by(TILE) {
+                    let (row, c) = if whole { (row.min(rows - TILE), c.min(columns - TILE)) } else { (row, c) };
                     let (height, width) = (TILE.min(rows - row), TILE.min(end - c));
                     // SAFETY: the tile lies inside the block, where the caller vouches for both sides.
                     unsafe {

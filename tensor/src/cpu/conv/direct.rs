@@ -34,9 +34,12 @@ pub(super) fn suits(pass: &Pass) -> bool {
 
 /// Whether it is faster than a product that packs the sources: where these serve few outputs, and rows fill vectors.
 pub(super) fn suits_few_outputs(pass: &Pass) -> bool {
-    let taps = pass.sources * volume(pass.kernel);
-    let fills = |width: usize| width >= 8 && 8 * width.div_ceil(8) <= width + width / 8;
-    pass.outs <= 32 && taps <= 512 && volume(pass.kernel) > 1 && pass.is_dense() && fills(pass.out[2])
+    let fills = |width: usize| width >= 8 && 8 * width.div_ceil(8) <= width + width / 7;
+    let suits = |phase: &Phase| {
+        let taps = pass.sources * volume(phase.taps.each_ref().map(Vec::len));
+        taps <= 512 && fills(phase.count[2])
+    };
+    pass.outs <= 32 && volume(pass.kernel) > 1 && pass.phases.iter().all(suits)
 }
 
 /// A phase with everything that does not depend on the image.
@@ -208,7 +211,7 @@ fn interleave<T: ConvElement>(even: &[T::Acc], odd: &[T::Acc], out: &mut [T]) {
     }
 }
 
-/// Adds the sums over some images of a group, `[k, c, kernel]`, to `sums`.
+/// Adds the sums over some images of a group to `sums`, a vector for each of `[k, c, kernel]`.
 pub(super) fn grad_weight<T: ConvElement>(
     g: &Geometry,
     sources: &Sources<T>,
@@ -236,8 +239,10 @@ pub(super) fn grad_weight<T: ConvElement>(
         };
         sources.read(n..n + 1, group, |x| {
             for rows in rows.chunks((PIXELS / width.max(1)).max(1)) {
-                let sums = sums.as_mut_ptr();
-                T::Acc::run(isa, Dots { x, grad, plane, outs: g.k, steps: taps, rows, width, sums });
+                T::Acc::run(
+                    isa,
+                    Dots { x, grad, plane, outs: g.k, steps: taps, rows, width, sums: &mut *sums },
+                );
             }
             Ok(())
         })?;

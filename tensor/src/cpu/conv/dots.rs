@@ -2,8 +2,10 @@
 //! pixels.
 //!
 //! ```text
-//! sums[k][t] += Σ_(rows, j < width) grad[k][row + j] · x[row' + steps[t] + j]
+//! sums[k][t] += Σ_(rows, j < width) grad[k][row + j] · x[row' + steps[t] + j]        lane by lane
 //! ```
+//!
+//! The sums stay vectors from call to call; [`Totals`] adds up their lanes in the end.
 //!
 //! Both operands are read where they stand: a tile of 4 channels by 3 taps has 12 products for 7 reads.
 
@@ -36,16 +38,19 @@ pub(super) struct Dots<'a, S> {
     pub rows: &'a [Row],
     /// Pixels of a row.
     pub width: usize,
-    /// `[outs, steps]`, which nobody else reaches while the kernel runs.
-    pub sums: *mut S,
+    /// A vector for each of `[outs, steps]`.
+    pub sums: &'a mut [S],
 }
 
 impl<S: Scalar> Dots<'_, S> {
     #[inline(always)]
-    unsafe fn tile<V: Vector<Elem = S>, const R: usize, const N: usize>(&self, first: usize, tap: usize) {
+    unsafe fn tile<V: Vector<Elem = S>, const R: usize, const N: usize>(&mut self, first: usize, tap: usize) {
         // SAFETY: `run` has asserted that all rows, from every channel and tap, are inside their operands.
         unsafe {
-            let mut sums = [[V::zero(); N]; R];
+            let to = self.sums.as_mut_ptr();
+            let place = |r: usize, n: usize| to.add(((first + r) * self.steps.len() + tap + n) * V::LANES);
+            let mut sums: [[V; N]; R] =
+                std::array::from_fn(|r| std::array::from_fn(|n| V::load(place(r, n))));
             let steps: [usize; N] = std::array::from_fn(|n| self.steps[tap + n]);
             for row in self.rows {
                 let x: [*const S; N] = std::array::from_fn(|n| self.x.as_ptr().add(row.x + steps[n]));
@@ -75,8 +80,7 @@ impl<S: Scalar> Dots<'_, S> {
             }
             for r in 0..R {
                 for n in 0..N {
-                    let sum = self.sums.add((first + r) * self.steps.len() + tap + n);
-                    *sum = (*sum).plus(total(sums[r][n]));
+                    sums[r][n].store(place(r, n));
                 }
             }
         }
@@ -119,7 +123,7 @@ macro_rules! tiles {
 
 impl<S: Scalar> Kernel<S> for Dots<'_, S> {
     #[inline(always)]
-    unsafe fn run<V: Vector<Elem = S>>(self) {
+    unsafe fn run<V: Vector<Elem = S>>(mut self) {
         if self.rows.is_empty() || self.steps.is_empty() || self.outs == 0 {
             return;
         }
@@ -128,6 +132,7 @@ impl<S: Scalar> Kernel<S> for Dots<'_, S> {
         assert!(reach <= self.x.len(), "a tap reads {reach} of {} values", self.x.len());
         let reach = last(|row| row.grad) + (self.outs - 1) * self.plane;
         assert!(reach <= self.grad.len(), "a row reads {reach} of {} values", self.grad.len());
+        assert!(self.sums.len() >= self.outs * self.steps.len() * V::LANES, "each sum has a vector");
         for first in (0..self.outs).step_by(CHANNELS) {
             tiles! { self, V, first, CHANNELS.min(self.outs - first);
                 1 => 9 3 1;
@@ -135,6 +140,22 @@ impl<S: Scalar> Kernel<S> for Dots<'_, S> {
                 3 => 4 1;
                 4 => 3 1;
             }
+        }
+    }
+}
+
+/// `out[i]` = the sum of the lanes of vector `i`.
+pub(super) struct Totals<'a, S> {
+    pub vectors: &'a [S],
+    pub out: &'a mut [S],
+}
+
+impl<S: Scalar> Kernel<S> for Totals<'_, S> {
+    #[inline(always)]
+    unsafe fn run<V: Vector<Elem = S>>(self) {
+        for (out, vector) in self.out.iter_mut().zip(self.vectors.chunks_exact(V::LANES)) {
+            // SAFETY: the chunk is a vector; the caller vouches for the instructions.
+            *out = unsafe { total(V::load(vector.as_ptr())) };
         }
     }
 }

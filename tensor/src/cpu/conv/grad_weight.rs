@@ -4,11 +4,13 @@
 
 use super::ConvElement;
 use super::correlate::Sources;
+use super::dots::Totals;
 use super::geometry::{Geometry, volume};
+use super::level::Levels;
 use super::pass::Pass;
 use super::planes::Images;
 use super::spread::side_by_side;
-use super::{depthwise, direct};
+use super::{abreast, depthwise, direct};
 use crate::Result;
 use crate::cpu::gemm::Scalar;
 use crate::cpu::isa::isa;
@@ -50,7 +52,12 @@ pub(super) fn run<T: ConvElement>(g: &Geometry, grad: &[T], x: &Images<T>, out: 
     let sources = Sources::new(&pass, x);
     let taps = pass.taps(&pass.phases[0], sources.channel, |p| sources.at(p)).1;
     let size = g.k * taps.len();
-    let parts = parts(g, size).min(g.n.max(1));
+    let grads = Images::dense(grad, g.groups * g.k, g.y);
+    let abreast = abreast::suits_gradient::<T>(g);
+    let block = if abreast { abreast::lanes::<T>(isa) } else { 1 };
+    let blocks = g.n.div_ceil(block);
+    let parts = if abreast { PARTS.div_ceil(g.groups) } else { parts(g, size) };
+    let parts = parts.min(blocks.max(1));
     let mut sums = Memory::new(g.groups * parts * size * size_of::<T::Acc>())?;
     let sums = &mut sums.as_mut_slice::<T::Acc>()[..g.groups * parts * size];
     let shared = SharedMut::new(sums);
@@ -58,12 +65,21 @@ pub(super) fn run<T: ConvElement>(g: &Geometry, grad: &[T], x: &Images<T>, out: 
         let (group, part) = (unit / parts, unit % parts);
         // SAFETY: each unit has sums of its own.
         let sums = unsafe { shared.slice(unit * size..(unit + 1) * size) };
-        sums.fill(T::Acc::ZERO);
-        let images = g.n * part / parts..g.n * (part + 1) / parts;
-        if depthwise::suits_gradient(g) {
+        let images = (blocks * part / parts * block)..(blocks * (part + 1) / parts * block).min(g.n);
+        if !abreast && depthwise::suits_gradient(g) {
+            sums.fill(T::Acc::ZERO);
             return depthwise::grad_weight(g, x, grad, group, images, isa, sums);
         }
-        direct::grad_weight(g, &sources, &taps, grad, group, images, isa, sums)
+        let lanes = T::Acc::lanes(isa);
+        let mut memory = Memory::new(size * lanes * size_of::<T::Acc>())?;
+        let vectors = &mut memory.as_mut_slice::<T::Acc>()[..size * lanes];
+        vectors.fill(T::Acc::ZERO);
+        match abreast {
+            true => abreast::grad_weight(g, [x, &grads], group, images, isa, vectors)?,
+            false => direct::grad_weight(g, &sources, &taps, grad, group, images, isa, vectors)?,
+        }
+        T::Acc::run(isa, Totals { vectors, out: sums });
+        Ok(())
     })?;
     for (out, sums) in out.chunks_exact_mut(size).zip(sums.chunks_exact(parts * size)) {
         for (at, out) in out.iter_mut().enumerate() {

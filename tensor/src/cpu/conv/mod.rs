@@ -2,12 +2,13 @@
 //!
 //! Everything is brought to one form first ([`geometry`]); the forward pass and the gradient in the input are then the
 //! same thing ([`pass`]), computed as matrix products whose im2col operand is virtual ([`correlate`], [`gather`]), or
-//! without packing anything where channels are few ([`direct`]) or alone in their groups ([`depthwise`]). The same choice exists for the gradient in the
+//! without packing anything where channels are few ([`direct`]) or alone in their groups ([`depthwise`]), small planes of several images at a time ([`abreast`]). The same choice exists for the gradient in the
 //! weight ([`grad_product`], [`grad_weight`]). Large 3x3 kernels of stride 1 save products ([`winograd`]). Matrix tiles read the
 //! sources where they lie ([`amx`]).
 //!
 //! The zeros of the padding take part in the sums, as in PyTorch: times an infinite weight they give NaN.
 
+mod abreast;
 mod amx;
 mod correlate;
 mod deal;
@@ -99,6 +100,9 @@ fn run<T: ConvElement>(
         return depthwise::run(pass, images, weight.values, finish, out);
     }
     if direct::suits(pass) {
+        if abreast::suits::<T>(pass) {
+            return abreast::run(pass, &Images::new(&contiguous(x)?), weight.values, finish, out);
+        }
         return direct::run(pass, images, weight.values, finish, out);
     }
     let one = Pass { n: 1, ..pass.clone() };
@@ -203,6 +207,10 @@ pub(crate) fn conv_grad_weight(grad: &Tensor, x: &Tensor, weight: Shape, conv: &
             && winograd::grad_weight(&geometry, x, &grad, bytemuck::cast_slice_mut(dw))?
         {
             return Ok(());
+        }
+        if abreast::suits_gradient::<T>(&geometry) {
+            let x = contiguous(x)?;
+            return grad_weight::run(&geometry, elements::<T>(&grad), &Images::new(&x), dw);
         }
         let direct = grad_weight::suits(&geometry) || depthwise::suits_gradient(&geometry);
         let run = if direct { grad_weight::run } else { grad_product::run };

@@ -24,8 +24,12 @@ pub(super) struct Pass {
     pub sources: usize,
     /// Output channels of a group.
     pub outs: usize,
+    /// The size of a source plane.
+    pub source: Dims,
     /// The frame around the sources.
     pub frame: Frame,
+    /// Whether products with the frame's zeros are part of the sums: times an infinite weight they are NaN.
+    pub padded: bool,
     /// The size of an output plane.
     pub out: Dims,
     /// The kernel.
@@ -91,7 +95,9 @@ impl Pass {
             groups: g.groups,
             sources: g.c,
             outs: g.k,
+            source: g.x,
             frame,
+            padded: true,
             out: g.y,
             kernel: g.w,
             weight_out: g.c * volume(g.w),
@@ -135,7 +141,9 @@ impl Pass {
             groups: g.groups,
             sources: g.k,
             outs: g.c,
+            source: g.y,
             frame: Frame { lead: ends.map(|e| -e.0), dims: ends.map(|e| e.1), fold: 1 },
+            padded: false,
             out: g.x,
             kernel: g.w,
             weight_out: volume(g.w),

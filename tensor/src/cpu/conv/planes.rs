@@ -36,6 +36,13 @@ impl<'a, T: Scalar> Images<'a, T> {
         Images { data: memory(x), offset: layout.offset() as isize, image, channel, along, dims }
     }
 
+    /// Images one after the other in `data`, `channels` dense planes each.
+    pub(super) fn dense(data: &'a [T], channels: usize, dims: Dims) -> Self {
+        let plane = volume(dims) as isize;
+        let along = [(dims[1] * dims[2]) as isize, dims[2] as isize, 1];
+        Images { data, offset: 0, image: channels as isize * plane, channel: plane, along, dims }
+    }
+
     /// The memory from the first element of a channel of an image on, if it can be read as it is: its values need no
     /// widening, offsets in it are never negative, and neighbours in a row are neighbours in memory.
     pub(super) fn in_place(&self, image: usize, channel: usize) -> Option<&'a [T::Acc]>

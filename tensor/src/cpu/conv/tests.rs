@@ -68,6 +68,13 @@ fn known() -> Vec<Case> {
         case(&[2, 3, 30, 33], &[13, 3, 5, 5], conv().stride(2).padding(2)),
         case(&[2, 8, 19, 21], &[8, 1, 5, 5], conv().stride(2).padding(2).groups(8)),
         case(&[2, 4, 20, 37], &[8, 2, 3, 3], conv().padding(1).groups(2)),
+        // Images abreast: a block that is not full, edges of all sorts, groups, strides, three dims, one.
+        case(&[16, 6, 10, 9], &[16, 6, 5, 5], conv()),
+        case(&[23, 4, 7, 6], &[6, 4, 3, 3], conv().padding(2).stride(2)),
+        case(&[31, 2, 12, 10], &[12, 1, 5, 4], conv().padding([2, 1]).groups(2)),
+        case(&[15, 2, 4, 5, 6], &[4, 2, 2, 3, 3], conv().padding([1, 0, 2]).stride([1, 2, 1])),
+        case(&[8, 6, 10], &[4, 3, 5], conv().dilation(2).groups(2)),
+        case(&[16, 3, 9, 4], &[2, 3, 6, 3], conv().padding([5, 0]).stride([3, 5])),
         // A channel per group: bands of rows, several outputs, kernels and strides with tiles and without, rows cut off.
         case(&[1, 3, 70, 90], &[3, 1, 3, 3], conv().padding(1).groups(3)),
         case(&[2, 2, 41, 130], &[4, 1, 5, 5], conv().padding(2).groups(2)),
@@ -462,6 +469,7 @@ fn shapes_take_the_ways_that_are_meant_for_them() -> Result<()> {
             Geometry::new(Shape::from(case.x.clone()), Shape::from(case.w.clone()), case.y()?, &case.conv);
         let way = |pass: Pass| match (depthwise::suits(&pass), direct::suits(&pass), winograd::suits(&pass)) {
             (true, ..) => "depthwise",
+            (_, true, _) if abreast::suits::<f32>(&pass) => "abreast",
             (_, true, _) => "direct",
             (_, _, true) => "winograd",
             _ => "product",
@@ -469,6 +477,7 @@ fn shapes_take_the_ways_that_are_meant_for_them() -> Result<()> {
         let weight =
             match (winograd::suits_gradient(&g), depthwise::suits_gradient(&g), grad_weight::suits(&g)) {
                 (true, ..) => "winograd",
+                _ if abreast::suits_gradient::<f32>(&g) => "abreast",
                 (_, true, _) => "depthwise",
                 (_, _, true) => "direct",
                 _ => "product",
@@ -479,6 +488,8 @@ fn shapes_take_the_ways_that_are_meant_for_them() -> Result<()> {
     with_isa(Isa::Portable, || {
         let first = ways(&[64, 1, 28, 28], &[32, 1, 3, 3], same)?;
         assert_eq!(first, ["direct", "direct", "direct"], "few channels");
+        let small = ways(&[64, 6, 13, 13], &[16, 6, 5, 5], Conv::default())?;
+        assert_eq!(small, ["abreast"; 3], "small planes");
         let depthwise = ways(&[8, 128, 56, 56], &[128, 1, 3, 3], same.groups(128))?;
         assert_eq!(depthwise, ["depthwise"; 3], "a channel per group");
         let deep = ways(&[8, 128, 28, 28], &[128, 128, 3, 3], same)?;

@@ -10,6 +10,7 @@
 
 use super::level::Kernel;
 use crate::cpu::gemm::{Scalar, Vector};
+use std::ops::Range;
 
 /// The most channels of a tile.
 const CHANNELS: usize = 6;
@@ -59,9 +60,16 @@ impl<S: Scalar> Panels<S> {
 }
 
 /// The blocks of channels: as few as may be, of nearly equal size.
-fn blocks(outs: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+fn blocks(outs: usize) -> impl Iterator<Item = Range<usize>> {
     let count = outs.div_ceil(CHANNELS);
     (0..count).map(move |i| outs * i / count..outs * (i + 1) / count)
+}
+
+/// Spots whose sums have the same steps.
+pub(super) struct Class {
+    pub spots: Vec<Spot>,
+    /// The steps, in stretches.
+    pub steps: Vec<Range<usize>>,
 }
 
 /// Tiles for some spots and all channels of a group.
@@ -77,6 +85,8 @@ pub(super) struct Tiles<'a, S> {
     /// What each channel's sums begin with, if they are not added to what is there.
     start: Option<&'a [S]>,
     spots: &'a [Spot],
+    /// Where not all spots have all steps: their classes, instead of the spots.
+    classes: Option<&'a [Class]>,
     /// Lanes that are there, where a row is shorter than a vector.
     width: usize,
     out: *mut S,
@@ -107,13 +117,36 @@ impl<'a, S: Scalar> Tiles<'a, S> {
             "weights for each tap and channel"
         );
         let (weights, outs, start) = (&panels.values[..], panels.outs, Some(start));
-        let chain = usize::MAX;
-        Tiles { data, steps, weights, outs, chain, pitch: None, start, spots, width, out, plane }
+        let (chain, classes) = (usize::MAX, None);
+        Tiles { data, steps, weights, outs, chain, pitch: None, start, spots, classes, width, out, plane }
     }
 
     /// Adds up `chain` products at a time, and then those sums: rounding errors grow with the length of a sum.
     pub(super) fn chained(self, chain: usize) -> Self {
         Tiles { chain, ..self }
+    }
+
+    /// The same for classes of spots that have some of the steps each, and whole vectors.
+    ///
+    /// # Safety
+    /// As for [`new`](Self::new).
+    ///
+    /// # Panics
+    /// As for [`new`](Self::new): any step must be within `data` from any spot.
+    pub(super) unsafe fn in_classes(
+        data: &'a [S],
+        steps: &'a [usize],
+        panels: &'a Panels<S>,
+        start: &'a [S],
+        classes: &'a [Class],
+        out: *mut S,
+        plane: usize,
+    ) -> Self {
+        let known = classes.iter().flat_map(|class| &class.steps).all(|some| some.end <= steps.len());
+        assert!(known, "classes have steps that there are");
+        // SAFETY: the caller's promise.
+        let all = unsafe { Tiles::new(data, steps, panels, start, &[], usize::MAX, out, plane) };
+        Tiles { classes: Some(classes), ..all }
     }
 
     /// Adds the sums to what is there, for weights that are rows of `outs` values, `pitch` apart. No two vectors may overlap,
@@ -134,8 +167,9 @@ impl<'a, S: Scalar> Tiles<'a, S> {
     ) -> Self {
         let all = steps.is_empty() || (steps.len() - 1) * pitch + outs <= weights.len();
         assert!(all, "weights for each tap and channel");
-        let (chain, width) = (usize::MAX, usize::MAX);
-        Tiles { data, steps, weights, outs, chain, pitch: Some(pitch), start: None, spots, width, out, plane }
+        let (chain, classes, width) = (usize::MAX, None, usize::MAX);
+        let (pitch, start) = (Some(pitch), None);
+        Tiles { data, steps, weights, outs, chain, pitch, start, spots, classes, width, out, plane }
     }
 
     /// N vectors of one block of R channels; PARTIAL where rows are shorter than a vector.
@@ -145,6 +179,7 @@ impl<'a, S: Scalar> Tiles<'a, S> {
         (weights, pitch): (*const S, usize),
         first: usize,
         spots: &[Spot],
+        stretches: &[Range<usize>],
     ) {
         debug_assert_eq!(spots.len(), N);
         // SAFETY: each step has R weights; `run` has asserted that all taps of a spot are inside `data`, and
@@ -153,29 +188,35 @@ impl<'a, S: Scalar> Tiles<'a, S> {
             let data: [*const S; N] = std::array::from_fn(|n| self.data.as_ptr().add(spots[n].from));
             let mut sums: [[V; N]; R] =
                 std::array::from_fn(|r| [V::splat(self.start.map_or(S::ZERO, |start| start[first + r])); N]);
-            for (i, link) in self.steps.chunks(self.chain).enumerate() {
-                let mut link_sums = if i == 0 { sums } else { [[V::splat(S::ZERO); N]; R] };
-                for (p, step) in link.iter().enumerate() {
-                    let values: [V; N] = std::array::from_fn(|n| {
-                        let at = data[n].add(*step);
-                        if PARTIAL { V::load_first(at, self.width) } else { V::load(at) }
-                    });
-                    for (r, sums) in link_sums.iter_mut().enumerate() {
-                        let weight = V::splat(*weights.add((i * self.chain + p) * pitch + r));
-                        for n in 0..N {
-                            sums[n] = weight.times_plus(values[n], sums[n]);
+            // Of the chains before, if there are several.
+            let chained = self.steps.len() > self.chain;
+            let mut total = [[V::zero(); N]; R];
+            for stretch in stretches {
+                for from in stretch.clone().step_by(self.chain) {
+                    for p in from..stretch.end.min(from.saturating_add(self.chain)) {
+                        let step = *self.steps.get_unchecked(p);
+                        let values: [V; N] = std::array::from_fn(|n| {
+                            let at = data[n].add(step);
+                            if PARTIAL { V::load_first(at, self.width) } else { V::load(at) }
+                        });
+                        for (r, sums) in sums.iter_mut().enumerate() {
+                            let weight = V::splat(*weights.add(p * pitch + r));
+                            for n in 0..N {
+                                sums[n] = weight.times_plus(values[n], sums[n]);
+                            }
+                        }
+                    }
+                    if chained {
+                        for r in 0..R {
+                            for n in 0..N {
+                                (total[r][n], sums[r][n]) = (total[r][n].plus(sums[r][n]), V::zero());
+                            }
                         }
                     }
                 }
-                if i == 0 {
-                    sums = link_sums;
-                    continue;
-                }
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    for n in 0..N {
-                        sums[n] = sums[n].plus(link_sums[r][n]);
-                    }
-                }
+            }
+            if chained {
+                sums = total;
             }
             for (r, sums) in sums.iter().enumerate() {
                 for n in 0..N {
@@ -193,13 +234,13 @@ impl<'a, S: Scalar> Tiles<'a, S> {
 
 /// The tiles of one block: as many vectors at a time as registers allow, then fewer for what is left.
 macro_rules! tiles {
-    ($self:ident, $V:ident, $partial:literal, $weights:ident, $block:ident: $($R:literal => $($N:literal)+;)+) => {
+    ($self:ident, $V:ident, $partial:literal, $weights:ident, $spots:expr, $steps:expr, $block:ident: $($R:literal => $($N:literal)+;)+) => {
         match $block.len() {
             $($R => {
-                let mut spots = $self.spots;
+                let mut spots: &[Spot] = $spots;
                 $(while let Some((now, rest)) = spots.split_at_checked($N) {
                     // SAFETY: as for `run`; the block has R channels.
-                    unsafe { $self.tile::<$V, $R, $N, $partial>($weights, $block.start, now) }
+                    unsafe { $self.tile::<$V, $R, $N, $partial>($weights, $block.start, now, $steps) }
                     spots = rest;
                     if spots.is_empty() {
                         break;
@@ -214,9 +255,13 @@ macro_rules! tiles {
 impl<S: Scalar> Kernel<S> for Tiles<'_, S> {
     #[inline(always)]
     unsafe fn run<V: Vector<Elem = S>>(self) {
-        let last = self.spots.iter().map(|s| s.from).max().unwrap_or(0);
+        let whole = 0..self.steps.len();
+        let all = std::slice::from_ref(&whole);
+        let classes = self.classes.unwrap_or(&[]);
+        let spots = || self.spots.iter().chain(classes.iter().flat_map(|class| &class.spots));
+        let last = spots().map(|s| s.from).max().unwrap_or(0);
         let reach = last + self.steps.iter().max().unwrap_or(&0) + self.width.min(V::LANES);
-        let empty = self.spots.is_empty() || self.steps.is_empty();
+        let empty = spots().next().is_none() || self.steps.is_empty();
         assert!(empty || reach <= self.data.len(), "a tap reads {reach} of {} values", self.data.len());
         for block in blocks(self.outs) {
             let (at, pitch) = match self.pitch {
@@ -225,16 +270,21 @@ impl<S: Scalar> Kernel<S> for Tiles<'_, S> {
             };
             let weights = (self.weights[at..].as_ptr(), pitch);
             if self.width < V::LANES {
-                tiles! { self, V, true, weights, block: 1 => 2 1; 2 => 2 1; 3 => 2 1; 4 => 2 1; 5 => 2 1; 6 => 2 1; }
+                tiles! { self, V, true, weights, self.spots, all, block:
+                    1 => 2 1; 2 => 2 1; 3 => 2 1; 4 => 2 1; 5 => 2 1; 6 => 2 1;
+                }
                 continue;
             }
-            tiles! { self, V, false, weights, block:
-                1 => 8 4 2 1;
-                2 => 4 2 1;
-                3 => 4 2 1;
-                4 => 3 1;
-                5 => 2 1;
-                6 => 2 1;
+            let classes = classes.iter().map(|class| (&class.spots[..], &class.steps[..]));
+            for (spots, steps) in classes.chain([(self.spots, all)]) {
+                tiles! { self, V, false, weights, spots, steps, block:
+                    1 => 8 4 2 1;
+                    2 => 4 2 1;
+                    3 => 4 2 1;
+                    4 => 3 1;
+                    5 => 2 1;
+                    6 => 2 1;
+                }
             }
         }
     }

@@ -179,6 +179,10 @@ dispatch! {
         for column in (0..columns).step_by(strip) {
             let end = columns.min(column + strip);
             for row in (0..rows).step_by(TILE) {
+                // Lines as many as rows are more than the processor's own prefetching follows.
+                for r in row..rows.min(row + TILE) {
+                    stream::ask(from.0.wrapping_offset(r as isize * from.1 + (column + 2 * strip) as isize));
+                }
                 for c in (column..end).step_by(TILE) {
                     let (row, c) = if whole { (row.min(rows - TILE), c.min(columns - TILE)) } else { (row, c) };
                     let (height, width) = (TILE.min(rows - row), TILE.min(end - c));

@@ -157,12 +157,29 @@ impl Frame {
         T::Acc: Levels,
     {
         if self.fold == 2 && images.along[2] == 1 && T::NATIVE {
+            out.fill(T::Acc::zeroed());
             return self.deal_plane(images, image, channel, out);
         }
         self.fill_from(images, image, channel, out, |start, step, row| images.row(start, step, row));
     }
 
-    /// Writes a plane with contiguous rows of a native type, framed and folded in two.
+    /// As [`fill_plane`](Self::fill_plane), into the place of another plane in this frame, or of zeros.
+    pub(super) fn replace_plane<T: Scalar + GemmElement>(
+        &self,
+        images: &Images<T>,
+        image: usize,
+        channel: usize,
+        out: &mut [T::Acc],
+    ) where
+        T::Acc: Levels,
+    {
+        match self.fold == 2 && images.along[2] == 1 && T::NATIVE {
+            true => self.deal_plane(images, image, channel, out),
+            false => self.fill_plane(images, image, channel, out),
+        }
+    }
+
+    /// Writes a plane with contiguous rows of a native type, folded in two, to where zeros frame it.
     fn deal_plane<T: Scalar + GemmElement>(
         &self,
         images: &Images<T>,
@@ -172,7 +189,6 @@ impl Frame {
     ) where
         T::Acc: Levels,
     {
-        out.fill(T::Acc::zeroed());
         let [d, h, w]: [_; 3] = std::array::from_fn(|i| self.overlap(i, images.dims[i]));
         if [d.2, h.2, w.2].contains(&0) {
             return;

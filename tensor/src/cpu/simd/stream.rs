@@ -88,6 +88,18 @@ pub(crate) fn finish() {
     }
 }
 
+/// Asks for the cache line at `p`, which may be any address, where the level can.
+#[inline(always)]
+pub(crate) fn ask<T>(p: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 has the instruction, which reads nothing that the program could see.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast())
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}
+
 /// Asks for elements that will be read soon, if they are there: memory they lie in goes into the second-level cache.
 ///
 /// Processors do so by themselves where a loop reads on and on, but not across pages, and not for what another loop will read.

@@ -241,8 +241,9 @@ fn transform_inputs(
             dims: [1, 2 * part.rows.len() + 2, 2 * plan.tiles[1] + 2],
             fold: 2,
         };
+        rows[..frame.volume()].fill(0.0);
         for channel in 0..pass.sources {
-            frame.fill_plane(images, part.image, first + channel, &mut rows[..frame.volume()]);
+            frame.replace_plane(images, part.image, first + channel, &mut rows[..frame.volume()]);
             let to = channel * plan.pitch[0] + at * count + part.first;
             let inputs = Inputs {
                 rows,

@@ -125,66 +125,90 @@ pub(super) struct Outputs<'a> {
     pub spoilt: &'a AtomicBool,
 }
 
-impl Kernel<f32> for Outputs<'_> {
+impl Outputs<'_> {
+    /// The outputs of a vector of tiles from tile `at` of a row on: even and odd columns of two rows.
+    ///
+    /// # Safety
+    /// As for `run`; the tiles are those of a row.
     #[inline(always)]
-    unsafe fn run<V: Vector<Elem = f32>>(self) {
-        let vectors = self.width.next_multiple_of(V::LANES);
-        let last = 15 * self.position + (self.outs - 1) * self.pitch + (self.count - 1) * self.width;
-        assert!(last + vectors <= self.products.len(), "the products are all there");
-        // Even and odd columns of two rows.
-        let mut halves = vec![0f32; 4 * vectors];
-        let mut largest = 0;
-        for o in 0..self.outs {
-            let bias = self.bias.map_or(0.0, |bias| bias[o]);
-            for row in 0..self.count {
-                for at in (0..self.width).step_by(V::LANES) {
-                    let from = o * self.pitch + row * self.width + at;
-                    // SAFETY: the last vector ends inside the products (asserted above) and the halves.
-                    unsafe {
-                        let from = self.products.as_ptr().add(from);
-                        let columns: [[V; 2]; 4] = std::array::from_fn(|j| {
-                            output(std::array::from_fn(|i| V::load(from.add((i * 4 + j) * self.position))))
-                        });
-                        for i in 0..2 {
-                            let y = output([columns[0][i], columns[1][i], columns[2][i], columns[3][i]]);
-                            for (j, y) in y.into_iter().enumerate() {
-                                y.plus(V::splat(bias))
-                                    .store(halves.as_mut_ptr().add((i * 2 + j) * vectors + at));
-                            }
-                        }
-                    }
-                }
-                for (i, halves) in halves.chunks_exact(2 * vectors).enumerate() {
-                    if 2 * row + i >= self.size[0] {
-                        break;
-                    }
-                    let (even, odd) = halves.split_at(vectors);
-                    let to = o * self.plane + (2 * row + i) * self.size[1];
-                    // SAFETY: who made the kernel vouches for the rows of all planes.
-                    let out = unsafe { std::slice::from_raw_parts_mut(self.out.add(to), self.size[1]) };
-                    largest = largest.max(interleave(even, odd, out));
-                }
+    unsafe fn tiles<V: Vector<Elem = f32>>(&self, o: usize, row: usize, at: usize, bias: V) -> [[V; 2]; 2] {
+        // SAFETY: the last vector ends inside the products (asserted by `run`).
+        unsafe {
+            let from = self.products.as_ptr().add(o * self.pitch + row * self.width + at);
+            let mut columns = [[V::zero(); 2]; 4];
+            for (j, column) in columns.iter_mut().enumerate() {
+                let at = from.add(j * self.position);
+                let m = |i: usize| V::load(at.add(i * 4 * self.position));
+                *column = output([m(0), m(1), m(2), m(3)]);
             }
-        }
-        if largest >= f32::INFINITY.to_bits() {
-            self.spoilt.store(true, Relaxed);
+            let mut rows = [[V::zero(); 2]; 2];
+            for (i, row) in rows.iter_mut().enumerate() {
+                let y = output([columns[0][i], columns[1][i], columns[2][i], columns[3][i]]);
+                *row = [y[0].plus(bias), y[1].plus(bias)];
+            }
+            rows
         }
     }
 }
 
-/// `out = even[0], odd[0], even[1], …`; returns the largest absolute value's bits.
+impl Kernel<f32> for Outputs<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Vector<Elem = f32>>(self) {
+        let (width, columns) = (self.width, self.size[1]);
+        let vectors = width.next_multiple_of(V::LANES);
+        let last = 15 * self.position + (self.outs - 1) * self.pitch + (self.count - 1) * width;
+        assert!(last + vectors <= self.products.len(), "the products are all there");
+        // SAFETY: the caller vouches for the instructions and, with who made the kernel, for the rows of all planes.
+        unsafe {
+            // Zeros, unless an output is not finite.
+            let mut zeros = V::zero();
+            for o in 0..self.outs {
+                let bias = V::splat(self.bias.map_or(0.0, |bias| bias[o]));
+                for row in 0..self.count {
+                    let height = (self.size[0] - 2 * row).min(2);
+                    for at in (0..width).step_by(V::LANES) {
+                        // The last vector starts early, if it can.
+                        let at = at.min(width.saturating_sub(V::LANES));
+                        let rows = self.tiles(o, row, at, bias);
+                        let to = self.out.add(o * self.plane + 2 * row * columns + 2 * at);
+                        for i in 0..height {
+                            let (low, high) = rows[i][0].weave(rows[i][1]);
+                            zeros = put(zeros, [low, high], to.add(i * columns), columns - 2 * at);
+                        }
+                    }
+                }
+            }
+            let mut lanes = [0f32; 16];
+            const { assert!(V::LANES <= 16) };
+            zeros.store(lanes.as_mut_ptr());
+            if lanes.iter().any(|lane| lane.is_nan()) {
+                self.spoilt.store(true, Relaxed);
+            }
+        }
+    }
+}
+
+/// Stores the lanes of two vectors, the first `count` if there are more, and adds zero times each of these to `zeros`.
+///
+/// # Safety
+/// The instructions of `V` exist, and `to` is valid for as many values.
 #[inline(always)]
-fn interleave(even: &[f32], odd: &[f32], out: &mut [f32]) -> u32 {
-    let mut largest = 0;
-    let magnitude = |x: f32| x.to_bits() & 0x7fff_ffff;
-    let pairs = out.len() / 2;
-    for ((pair, even), odd) in out.chunks_exact_mut(2).zip(even).zip(odd) {
-        (pair[0], pair[1]) = (*even, *odd);
-        largest = magnitude(*even).max(magnitude(*odd)).max(largest);
+unsafe fn put<V: Vector<Elem = f32>>(mut zeros: V, values: [V; 2], to: *mut f32, count: usize) -> V {
+    // SAFETY: the caller vouches for the places and the instructions; there is room for the lanes of two vectors.
+    unsafe {
+        if count >= 2 * V::LANES {
+            for (i, values) in values.into_iter().enumerate() {
+                zeros = values.times_plus(V::zero(), zeros);
+                values.store(to.add(i * V::LANES));
+            }
+            return zeros;
+        }
+        let mut lanes = [0f32; 32];
+        values[0].store(lanes.as_mut_ptr());
+        values[1].store(lanes.as_mut_ptr().add(V::LANES));
+        lanes[count..].fill(0.0);
+        to.copy_from_nonoverlapping(lanes.as_ptr(), count);
+        zeros = V::load(lanes.as_ptr()).times_plus(V::zero(), zeros);
+        V::load(lanes.as_ptr().add(V::LANES)).times_plus(V::zero(), zeros)
     }
-    if out.len() % 2 == 1 {
-        out[2 * pairs] = even[pairs];
-        largest = magnitude(even[pairs]).max(largest);
-    }
-    largest
 }

@@ -3,8 +3,8 @@
 //!
 //! A position holds one element, or all channels where these come last. Sums have one order whatever the layout and the level.
 
-use super::max::pairs;
-use super::windows::{Axis, Even};
+use super::deal::pairs;
+use super::windows::{Axis, Even, Lists};
 use crate::Scalar;
 use crate::cpu::short::read;
 use crate::cpu::vectors::{LANES, Vector, VectorLoop};
@@ -43,40 +43,6 @@ impl<'a> Means<'a> {
     pub(super) fn output(&self) -> [usize; 2] {
         let [d, h, w] = self.axes.each_ref().map(|axis| axis.windows.len());
         [d * h, w * self.inner]
-    }
-}
-
-/// For each row, others that it takes something from.
-pub(super) struct Lists {
-    all: Vec<usize>,
-    /// Where each list ends.
-    ends: Vec<usize>,
-}
-
-impl Lists {
-    /// For every depth and every height those of some depths and some heights, of which there are `count`.
-    pub(super) fn new(depths: &[Range<usize>], heights: &[Range<usize>], count: usize) -> Lists {
-        let (mut all, mut ends) = (vec![], Vec::with_capacity(depths.len() * heights.len()));
-        for a in depths {
-            for b in heights {
-                all.extend(a.clone().flat_map(|i| b.clone().map(move |j| i * count + j)));
-                ends.push(all.len());
-            }
-        }
-        Lists { all, ends }
-    }
-
-    /// What row `row` takes from, in rising order.
-    #[inline(always)]
-    pub(super) fn of(&self, row: usize) -> &[usize] {
-        &self.all[if row == 0 { 0 } else { self.ends[row - 1] }..self.ends[row]]
-    }
-
-    /// All that some rows take from, and perhaps others between.
-    pub(super) fn span(&self, rows: Range<usize>) -> Range<usize> {
-        let of = rows.map(|row| self.of(row));
-        let ends = of.filter_map(|list| Some((*list.first()?, list.last()? + 1)));
-        ends.reduce(|all, (first, end)| (all.0.min(first), all.1.max(end))).map_or(0..0, |(a, b)| a..b)
     }
 }
 

@@ -1,48 +1,18 @@
-//! Where the gradient of each largest element goes: by its index in the plane, or by its code.
+//! Where the gradient of each largest element goes, by its code.
 
-use super::max::{MaxPool, Way};
+use super::max::MaxPool;
 use crate::cpu::vectors::{Vector, VectorLoop};
 use crate::cpu::wide::WideFloat;
 
-/// Where the gradients of a plane go.
-pub(super) trait Targets: Sync {
-    /// Calls `f(output, index)` for each output of a plane.
-    fn each(&self, plane: usize, f: impl FnMut(usize, usize));
-}
-
-/// By indices, `size` for each plane.
-pub(super) struct Indices<'a> {
-    pub index: &'a [i64],
-    pub size: usize,
-}
-
-impl Targets for Indices<'_> {
-    #[inline(always)]
-    fn each(&self, plane: usize, mut f: impl FnMut(usize, usize)) {
-        let index = &self.index[plane * self.size..][..self.size];
-        index.iter().enumerate().for_each(|(out, &at)| f(out, at as usize));
-    }
-}
-
-/// By codes, `size` for each plane.
-pub(super) struct Codes<'a> {
-    pub pool: MaxPool<'a>,
-    pub codes: &'a [u8],
-    pub size: usize,
-}
-
-impl Targets for Codes<'_> {
-    #[inline(always)]
-    fn each(&self, plane: usize, mut f: impl FnMut(usize, usize)) {
-        let codes = &self.codes[plane * self.size..][..self.size];
-        // Where each code stands, from the start of its window: one for every byte, so that none is out of bounds.
-        let mut places = [0; 256];
-        for (out, rows) in self.pool.output_rows() {
-            self.pool.places(rows, &mut places);
-            let windows = &self.pool.axes[2].windows;
-            for ((i, &code), window) in out.clone().zip(&codes[out]).zip(windows) {
-                f(i, places[usize::from(code)] + window.start);
-            }
+/// Calls `f(output, index)` with the place in the plane that each output's code stands for.
+#[inline(always)]
+pub(super) fn each(pool: &MaxPool, codes: &[u8], mut f: impl FnMut(usize, usize)) {
+    // Where each code stands, from the start of its window: one for every byte, so that none is out of bounds.
+    let mut places = [0; 256];
+    for (out, rows) in pool.output_rows() {
+        pool.places(rows, &mut places);
+        for ((i, &code), &start) in out.clone().zip(&codes[out]).zip(&pool.starts) {
+            f(i, places[usize::from(code)].wrapping_add(start));
         }
     }
 }
@@ -63,14 +33,15 @@ impl<A: WideFloat> VectorLoop<A> for Disjoint<'_, A> {
     #[inline(always)]
     fn run<V: Vector<Element = A>>(self) {
         let Disjoint { pool, codes, grad, dx, room } = self;
-        let (windows, w) = (&pool.axes[2].windows, pool.axes[2].size);
-        let Way::Pairs(first) = pool.way else { return };
-        // Windows of three columns are not disjoint, so there are two.
-        let even = if pool.even.len() >= V::WIDTH { pool.even.clone() } else { 0..0 };
-        if even.is_empty() || !pool.covers() {
+        let (outputs, w) = (pool.starts.len(), pool.axes[2].size);
+        let Some(slide) = pool.paired() else { return };
+        // Both columns of these are inside the input.
+        let inside = slide.padding.div_ceil(2)..outputs.min((w + slide.padding) / 2);
+        let even = if inside.len() >= V::WIDTH { inside } else { 0..0 };
+        if pool.sources.total() * 2 * even.len() < dx.len() {
             dx.fill(A::zero());
         }
-        room.resize(windows.len(), A::zero());
+        room.resize(outputs, A::zero());
         for (out, rows) in pool.output_rows() {
             let (codes, grad) = (&codes[out.clone()], &grad[out]);
             for (wide, &code) in room.iter_mut().zip(codes) {
@@ -85,7 +56,7 @@ impl<A: WideFloat> VectorLoop<A> for Disjoint<'_, A> {
                 let (g, code) = unsafe { (V::read(g.as_ptr()), V::read(code.as_ptr())) };
                 let mut here = V::zero();
                 for row in rows {
-                    let to = row * w + first + 2 * (at - even.start);
+                    let to = row * w + pool.starts[at];
                     let left = V::select(code.eq(here), g, V::zero());
                     let right = V::select(code.eq(here + V::one()), g, V::zero());
                     let (low, high) = left.join_pairs(right);
@@ -99,9 +70,9 @@ impl<A: WideFloat> VectorLoop<A> for Disjoint<'_, A> {
                 }
                 done = at + V::WIDTH;
             }
-            for o in (0..even.start).chain(even.end..windows.len()) {
+            for o in (0..even.start).chain(even.end..outputs) {
                 let code = usize::from(codes[o]);
-                dx[rows[code / pool.columns] * w + windows[o].start + code % pool.columns] = grad[o];
+                dx[(rows[code / 2] * w + code % 2).wrapping_add(pool.starts[o])] = grad[o];
             }
         }
     }

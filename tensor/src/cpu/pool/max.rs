@@ -3,104 +3,82 @@
 //! Of equal elements the first in row-major order wins; NaN wins over everything, of several the last, as in PyTorch. A
 //! window without a single element, as dilation can make one, gives -∞ and index 0.
 //!
-//! Outputs whose windows follow each other evenly are computed side by side. Where windows of two or three columns are two
-//! columns apart, pairs of vectors are split as they are read; for other strides a plane is first split into as many *phases* as
-//! the stride has: phase `p` holds columns `p, p + stride, …`. Where in its window the largest element stands is a *code*,
-//! `row · columns + column`, counted in the part of the window inside the input.
+//! Windows that follow each other evenly are taken side by side, in strips as wide as a vector from the first row to the last: what a row
+//! of windows shares with the next is kept. First the largest element of each part of a row is found, then the largest of these: that
+//! keeps the order. Where in its window the largest element stands is a *code*, `row · columns + column`, with rows counted inside
+//! the input, columns from the window's start, be it in the padding.
 
-use super::windows::{Axis, Even};
+use super::deal::{Frame, pairs};
+use super::windows::{Axis, Lists, Slide};
 use crate::Scalar;
-use crate::cpu::vectors::{Vector, VectorLoop};
+use crate::cpu::short::lanes;
+use crate::cpu::vectors::{LANES, Vector, VectorLoop};
 use crate::cpu::wide::WideFloat;
 use crate::op::compare::Comparable;
 use std::ops::Range;
 
+/// Outputs of a row below which far windows are taken one by one.
+const FEW: usize = 8;
+
 /// How to pool the planes of one shape.
 pub(super) struct MaxPool<'a> {
     pub(super) axes: &'a [Axis; 3],
-    /// Columns of a window that lies inside the input.
+    /// Columns of a window.
     pub(super) columns: usize,
-    /// The outputs whose windows have all columns and follow each other evenly.
-    pub(super) even: Range<usize>,
-    pub(super) way: Way,
-    /// The rows of the input that each row of outputs looks at, one list after the other, and where each list ends.
-    rows: Vec<usize>,
-    ends: Vec<usize>,
+    /// Where the columns of windows are found that are taken side by side.
+    frame: Option<Frame>,
+    /// The column of the input that code 0 of each window stands for, before the first where that wraps around.
+    pub(super) starts: Vec<usize>,
+    /// The rows of the input that each row of outputs looks at.
+    pub(super) sources: Lists,
     /// Whether each window has elements.
     pub(super) full: bool,
 }
 
-/// How the columns of even windows are read.
-pub(super) enum Way {
-    /// The windows start at every second column from this one.
-    Pairs(usize),
-    /// From the plane itself or, with a stride, from its phases.
-    Phases {
-        stride: usize,
-        /// Columns of a phase.
-        width: usize,
-        /// Where the first even window has its columns in the phases of row 0.
-        taps: Vec<usize>,
-    },
-}
-
 impl<'a> MaxPool<'a> {
     pub(super) fn new(axes: &'a [Axis; 3]) -> Self {
-        let (windows, [d, h, w]) = (&axes[2].windows, axes.each_ref().map(|axis| axis.size));
-        let Even { outputs: even, columns, stride } = Even::new(windows);
-        let way = match windows.get(even.start) {
-            Some(window) if stride == 2 && window.step == 1 && (2..=3).contains(&columns) => {
-                Way::Pairs(window.start)
-            }
-            window => {
-                let width = w.div_ceil(stride);
-                let tap = |p: usize| p % stride * (d * h * width) + p / stride;
-                Way::Phases {
-                    stride,
-                    width,
-                    taps: window.map_or(vec![], |w| w.elements().map(tap).collect()),
-                }
-            }
+        let [d, h, w] = axes;
+        let rows = [d, h].map(|axis| axis.windows.iter().map(|w| w.elements()).collect::<Vec<_>>());
+        let sources = Lists::new(&rows[0], &rows[1], h.size);
+        let outputs = w.windows.len();
+        let slide = w.slide.filter(|slide| w.size > 0 && (slide.stride <= 2 || outputs >= FEW));
+        let starts = match slide {
+            Some(slide) => (0..outputs).map(|o| (o * slide.stride).wrapping_sub(slide.padding)).collect(),
+            None => w.windows.iter().map(|w| w.start).collect(),
         };
-        let (mut rows, mut ends) = (vec![], vec![]);
-        for a in &axes[0].windows {
-            for b in &axes[1].windows {
-                rows.extend(a.elements().flat_map(|i| b.elements().map(move |j| i * h + j)));
-                ends.push(rows.len());
-            }
+        let longest = w.windows.iter().map(|w| w.elements().len()).max().unwrap_or(0);
+        MaxPool {
+            axes,
+            columns: slide.map_or(longest, |slide| slide.kernel),
+            frame: slide.map(|slide| Frame::new(w, slide, d.size * h.size)),
+            starts,
+            sources,
+            full: axes.iter().all(|axis| axis.windows.iter().all(|w| w.elements().len() > 0)),
         }
-        let full = axes.iter().all(|axis| axis.windows.iter().all(|w| w.elements().len() > 0));
-        MaxPool { axes, columns, even, way, rows, ends, full }
+    }
+
+    /// How the windows follow each other along rows, if these are read by pairs of vectors.
+    pub(super) fn paired(&self) -> Option<Slide> {
+        self.axes[2].slide.filter(|slide| self.frame.is_some() && slide.paired())
+    }
+
+    /// Whether no element is in two windows, which have elements and two columns that are read by pairs of vectors: then gradients can
+    /// be written in place of being added.
+    pub(super) fn disjoint(&self) -> bool {
+        let apart = |axis: &Axis| axis.windows.windows(2).all(|w| w[0].end <= w[1].start);
+        self.paired().is_some_and(|slide| slide.kernel == 2) && self.full && self.axes.iter().all(apart)
     }
 
     /// How many codes there are.
     pub(super) fn codes(&self) -> usize {
-        let rows = |axis: &Axis| axis.windows.iter().map(|w| w.elements().len()).max().unwrap_or(0);
-        rows(&self.axes[0]) * rows(&self.axes[1]) * self.columns
+        (0..self.sources.len()).map(|row| self.sources.of(row).len()).max().unwrap_or(0) * self.columns
     }
 
     /// For each row of outputs: where they are, and the rows of the input that they look at.
     #[inline(always)]
     pub(super) fn output_rows(&self) -> impl Iterator<Item = (Range<usize>, &[usize])> {
-        let width = self.axes[2].windows.len();
-        (0..self.ends.len()).map(move |o| {
-            let from = if o == 0 { 0 } else { self.ends[o - 1] };
-            (o * width..(o + 1) * width, &self.rows[from..self.ends[o]])
-        })
-    }
-
-    /// Whether the even windows, if they are disjoint, are all there are and hold every element of a plane.
-    pub(super) fn covers(&self) -> bool {
-        let windows = self.axes[2].windows.len();
-        let size: usize = self.axes.iter().map(|axis| axis.size).product();
-        self.even.len() == windows && self.rows.len() * windows * self.columns == size
-    }
-
-    /// Whether no element is in two windows, which are read in pairs and have elements: then gradients can be written in
-    /// place of being added.
-    pub(super) fn disjoint(&self) -> bool {
-        let apart = |axis: &Axis| axis.windows.windows(2).all(|w| w[0].end <= w[1].start);
-        matches!(self.way, Way::Pairs(_)) && self.full && self.axes.iter().all(apart)
+        let width = self.starts.len();
+        (0..self.sources.len()).map(move |row| (row * width..(row + 1) * width, self.sources.of(row)))
     }
 
     /// Where each code of a window stands that looks at these rows, if the window starts at column 0.
@@ -119,9 +97,13 @@ impl<'a> MaxPool<'a> {
         let mut places = vec![0; self.codes()];
         for (out, rows) in self.output_rows() {
             self.places(rows, &mut places);
-            for (i, window) in out.zip(windows) {
-                let empty = !self.full && (rows.is_empty() || window.elements().len() == 0);
-                f(i, if empty { 0 } else { places[code(i)] + window.start });
+            if self.full {
+                out.zip(&self.starts).for_each(|(i, &start)| f(i, places[code(i)].wrapping_add(start)));
+                continue;
+            }
+            for ((i, &start), window) in out.zip(&self.starts).zip(windows) {
+                let empty = rows.is_empty() || window.elements().len() == 0;
+                f(i, if empty { 0 } else { places[code(i)].wrapping_add(start) });
             }
         }
     }
@@ -138,14 +120,28 @@ pub(super) struct Plane<'a, A, P> {
 
 /// Working memory for planes of one shape.
 pub(super) struct Room<A> {
+    /// A framed plane.
+    framed: Vec<A>,
+    /// The code of the first column of each window inside the input.
+    first: Vec<A>,
+    /// The codes of the outputs.
     codes: Vec<A>,
-    phases: Vec<A>,
-    spots: Vec<usize>,
 }
 
-impl<A> Room<A> {
-    pub(super) fn new() -> Self {
-        Room { codes: vec![], phases: vec![], spots: vec![] }
+impl<A: WideFloat> Room<A> {
+    /// For so many outputs a plane, with codes if they are asked for.
+    pub(super) fn new(pool: &MaxPool, outputs: usize, codes: bool) -> Self {
+        let first = pool.axes[2].windows.iter().zip(&pool.starts).map(|(window, &start)| {
+            let skipped = window.start.wrapping_sub(start) / window.step;
+            code_zero::<A>() + A::from_f64(skipped.min(pool.columns) as f64)
+        });
+        let mut first: Vec<A> = first.collect();
+        first.resize(first.len() + LANES, code_zero());
+        Room {
+            framed: pool.frame.as_ref().map_or(vec![], |frame| frame.room()),
+            first,
+            codes: if codes { vec![code_zero(); outputs] } else { vec![] },
+        }
     }
 }
 
@@ -190,198 +186,225 @@ impl<A: WideFloat, P: Place> VectorLoop<A> for Plane<'_, A, P> {
 
     #[inline(always)]
     fn run<V: Vector<Element = A>>(self) {
-        let Plane { pool, x, y, places, room: Room { codes, phases, spots } } = self;
-        let (w, even) = (pool.axes[2].size, &pool.even);
-        let side_by_side = pool.columns > 0 && even.len() >= V::WIDTH;
-        if let (true, Way::Phases { stride: 2.., .. }) = (side_by_side, &pool.way) {
-            split(x, w, &pool.way, phases);
-        }
-        if places.is_some() {
-            codes.resize(y.len(), A::zero());
-        }
-        let mut codes = places.is_some().then_some(codes.as_mut_slice());
-        for (out, rows) in pool.output_rows() {
-            let y = &mut y[out.clone()];
-            let mut codes = codes.as_deref_mut().map(
-                #[inline(always)]
-                |codes| &mut codes[out],
-            );
-            let mut alone = 0..even.start;
-            if side_by_side && !rows.is_empty() {
-                let y = &mut y[even.clone()];
-                let codes = codes.as_deref_mut().map(
-                    #[inline(always)]
-                    |codes| &mut codes[even.clone()],
-                );
-                side_by_side_outputs::<V>(pool, x, phases, rows, spots, y, codes);
-            } else {
-                alone.end = even.end;
+        let Plane { pool, x, y, places, room } = self;
+        match places {
+            None => largest_of_plane::<V, false>(pool, x, y, room),
+            Some(places) => {
+                largest_of_plane::<V, true>(pool, x, y, room);
+                P::keep(pool, &room.codes, places);
             }
-            for o in alone.chain(even.end..y.len()) {
-                let (best, code) = single(x, rows, w, pool.axes[2].windows[o].elements(), pool.columns);
-                y[o] = best;
-                if let Some(codes) = &mut codes {
-                    codes[o] = code;
-                }
-            }
-        }
-        if let (Some(codes), Some(places)) = (codes, places) {
-            P::keep(pool, codes, places);
         }
     }
 }
 
-/// The even outputs of one row. `spots` is working memory.
+/// The largest elements of one plane, with `CODES` their codes in `room`.
 #[inline(always)]
-fn side_by_side_outputs<V: Vector>(
+fn largest_of_plane<V: Vector, const CODES: bool>(
     pool: &MaxPool,
     x: &[V::Element],
-    phases: &[V::Element],
-    rows: &[usize],
-    spots: &mut Vec<usize>,
     y: &mut [V::Element],
-    codes: Option<&mut [V::Element]>,
+    room: &mut Room<V::Element>,
 ) {
-    let w = pool.axes[2].size;
-    match (&pool.way, pool.columns) {
-        (Way::Pairs(first), 2) => largest_of::<V, 2>(
-            rows,
-            y,
-            codes,
-            #[inline(always)]
-            |row, at| {
-                let (a, b) = pairs::<V>(x, row * w + first + 2 * at);
-                [a, b]
-            },
-        ),
-        (Way::Pairs(first), _) => largest_of::<V, 3>(
-            rows,
-            y,
-            codes,
-            #[inline(always)]
-            |row, at| {
-                // The second pair reads no element beyond the last window.
-                let from = row * w + first + 2 * at;
-                let ((a, b), (_, c)) = (pairs::<V>(x, from), pairs::<V>(x, from + 1));
-                [a, b, c]
-            },
-        ),
-        (Way::Phases { stride, width, taps }, _) => {
-            let source = if *stride > 1 { phases } else { x };
-            spots.clear();
-            spots.extend(rows.iter().flat_map(|row| taps.iter().map(move |tap| row * width + tap)));
-            largest_of::<V, 1>(
-                spots,
-                y,
-                codes,
-                #[inline(always)]
-                |spot, at| {
-                    let x = &source[spot + at..][..V::WIDTH];
-                    // SAFETY: there are `WIDTH` of them.
-                    [unsafe { V::read(x.as_ptr()) }]
-                },
-            );
+    let Room { framed, first, codes } = room;
+    let Some(frame) = &pool.frame else { return one_by_one(pool, x, y, codes) };
+    let outputs = pool.starts.len();
+    let x = match frame.bare && outputs >= V::WIDTH {
+        true => x,
+        false => {
+            frame.fill::<V>(x, framed);
+            framed
         }
-    }
-}
-
-/// `2 · WIDTH` elements, split in those at even and at odd distances from the first.
-#[inline(always)]
-pub(super) fn pairs<V: Vector>(x: &[V::Element], from: usize) -> (V, V) {
-    let x = &x[from..][..2 * V::WIDTH];
-    // SAFETY: there are `2 · WIDTH` of them.
-    let (a, b) = unsafe { (V::read(x.as_ptr()), V::read(x.as_ptr().add(V::WIDTH))) };
-    a.split_pairs(b)
-}
-
-/// The largest of what is read at each of the `places`, which there are, for `V::WIDTH` outputs at a time.
-#[inline(always)]
-fn largest_of<V: Vector, const K: usize>(
-    places: &[usize],
-    y: &mut [V::Element],
-    mut codes: Option<&mut [V::Element]>,
-    read: impl Fn(usize, usize) -> [V; K],
-) {
-    let n = y.len();
+    };
     let mut done = 0;
-    while done < n {
-        // The last vector overlaps the one before it.
-        let at = done.min(n - V::WIDTH);
-        let y = &mut y[at..at + V::WIDTH];
-        let Some(codes) = &mut codes else {
-            let mut best = read(places[0], at)[0];
-            for &place in places {
-                for x in read(place, at) {
-                    // The larger, of equals the first; NaN beats what is larger than nothing.
-                    best = V::select(x.is_nan(), x, x.larger(best));
-                }
-            }
-            // SAFETY: `y` has `WIDTH` elements.
-            unsafe { best.write(y.as_mut_ptr()) };
-            done = at + V::WIDTH;
-            continue;
-        };
-        let codes = &mut codes[at..at + V::WIDTH];
-        let mut here = V::all(code_zero());
-        let mut best = read(places[0], at)[0];
-        let mut code = here;
-        for &place in places {
-            for x in read(place, at) {
-                // Nothing is larger than NaN but a later one.
-                let wins = best.lt(x) | x.ne(x);
-                best = V::select(wins, x, best);
-                code = V::select(wins, here, code);
-                here = here + V::one();
-            }
-        }
-        // SAFETY: both have `WIDTH` elements.
-        unsafe {
-            best.write(y.as_mut_ptr());
-            code.write(codes.as_mut_ptr());
+    while done < outputs {
+        // The last strip overlaps the one before it.
+        let at = done.min(outputs.saturating_sub(V::WIDTH));
+        let strip = Strip { pool, frame, x, at, first: &first[at..] };
+        // NaN is seldom: where there is one, the strip is taken once more.
+        if strip.run::<V, false, CODES>(y, codes) {
+            strip.run::<V, true, CODES>(y, codes);
         }
         done = at + V::WIDTH;
     }
 }
 
-/// The phases of a plane, row by row.
-#[inline(always)]
-fn split<A: WideFloat>(x: &[A], w: usize, way: &Way, phases: &mut Vec<A>) {
-    let &Way::Phases { stride, width, .. } = way else { return };
-    let size = x.len() / w * width;
-    phases.resize(stride * size, A::zero());
-    for (p, phase) in phases.chunks_exact_mut(size).enumerate() {
-        for (x, phase) in x.chunks_exact(w).zip(phase.chunks_exact_mut(width)) {
-            x.iter().skip(p).step_by(stride).zip(phase).for_each(|(&x, phase)| *phase = x);
+/// As many windows of each row as a vector has lanes.
+struct Strip<'a, A> {
+    pool: &'a MaxPool<'a>,
+    frame: &'a Frame,
+    /// The plane, framed.
+    x: &'a [A],
+    /// The first of the windows.
+    at: usize,
+    /// From it on the codes of their first columns inside the input.
+    first: &'a [A],
+}
+
+impl<A: WideFloat> Strip<'_, A> {
+    /// Finds the largest elements; with `CARE`, of elements that may be NaN, otherwise it says whether one may be.
+    #[inline(always)]
+    fn run<V: Vector<Element = A>, const CARE: bool, const CODES: bool>(
+        &self,
+        y: &mut [A],
+        codes: &mut [A],
+    ) -> bool {
+        let Strip { frame, x, at, .. } = *self;
+        match (frame.stride, frame.taps.as_slice()) {
+            (2, [_, _]) => self.rows::<V, CARE, CODES>(
+                y,
+                codes,
+                #[inline(always)]
+                |row| {
+                    let (a, b) = pairs::<V>(x, row + 2 * at);
+                    largest_of::<V, CARE, CODES, 2>([a, b])
+                },
+            ),
+            (2, _) => self.rows::<V, CARE, CODES>(
+                y,
+                codes,
+                #[inline(always)]
+                |row| {
+                    // The second pair reads no element beyond the last window.
+                    let from = row + 2 * at;
+                    let ((a, b), (_, c)) = (pairs::<V>(x, from), pairs::<V>(x, from + 1));
+                    largest_of::<V, CARE, CODES, 3>([a, b, c])
+                },
+            ),
+            (_, taps) => self.rows::<V, CARE, CODES>(
+                y,
+                codes,
+                #[inline(always)]
+                |row| largest_of_taps::<V, CARE, CODES>(&x[row + at..], taps),
+            ),
         }
+    }
+
+    /// `of_row(start)` finds the largest elements of the windows' parts of the row that starts there, their columns, and the sums of
+    /// all.
+    #[inline(always)]
+    fn rows<V: Vector<Element = A>, const CARE: bool, const CODES: bool>(
+        &self,
+        y: &mut [A],
+        codes: &mut [A],
+        of_row: impl Fn(usize) -> [V; 3],
+    ) -> bool {
+        let Strip { pool, frame, at, first, .. } = *self;
+        assert!(first.len() >= V::WIDTH, "there is a first column for each window");
+        // SAFETY: there are `WIDTH` elements.
+        let first = unsafe { V::read(first.as_ptr()) };
+        let (per_row, mut last, mut kept) = (V::splat(pool.columns as f64), usize::MAX, [V::zero(); 2]);
+        // A sum with NaN is NaN; without, only sums of infinities of both signs are.
+        let mut seen = V::zero();
+        for (out, rows) in pool.output_rows() {
+            let (mut found, mut before) = ([V::splat(f64::NEG_INFINITY), first], V::zero());
+            for (i, &row) in rows.iter().enumerate() {
+                if row != last {
+                    let [largest, column, sum] = of_row(row * frame.width);
+                    // Nothing is larger than the padding where all is -∞.
+                    kept = [largest, if CODES { column.larger(first) } else { column }];
+                    seen = seen + sum;
+                    last = row;
+                }
+                before = if i == 0 { before } else { before + per_row };
+                found = match i {
+                    0 => kept,
+                    _ => larger_of::<V, CARE, CODES>(found, [kept[0], kept[1] + before]),
+                };
+            }
+            put(y, out.start + at, out.end, found[0]);
+            if CODES {
+                put(codes, out.start + at, out.end, found[1]);
+            }
+        }
+        !CARE && lanes(seen).iter().any(|sum| Comparable::is_nan(*sum))
     }
 }
 
-/// One output, with the elements of its window in each row.
+/// Writes the lanes that are before `end`; those after it may be overwritten, as they have their turn later.
+#[inline(always)]
+fn put<V: Vector>(y: &mut [V::Element], at: usize, end: usize, value: V) {
+    let y = &mut y[at..];
+    if y.len() >= V::WIDTH {
+        // SAFETY: there is room for `WIDTH` elements.
+        return unsafe { value.write(y.as_mut_ptr()) };
+    }
+    y[..end - at].copy_from_slice(&lanes(value)[..end - at]);
+}
+
+/// The largest of elements of one row, its column, and the sum of all.
+#[inline(always)]
+fn largest_of<V: Vector, const CARE: bool, const CODES: bool, const K: usize>(x: [V; K]) -> [V; 3] {
+    let mut here = V::all(code_zero());
+    let (mut found, mut sum) = ([x[0], here], x[0]);
+    for k in 1..K {
+        here = here + V::one();
+        found = larger_of::<V, CARE, CODES>(found, [x[k], here]);
+        sum = sum + x[k];
+    }
+    [found[0], found[1], sum]
+}
+
+/// As [`largest_of`], of elements that stand at each of the `taps`.
+#[inline(always)]
+fn largest_of_taps<V: Vector, const CARE: bool, const CODES: bool>(
+    x: &[V::Element],
+    taps: &[usize],
+) -> [V; 3] {
+    #[inline(always)]
+    fn read<V: Vector>(x: &[V::Element]) -> V {
+        let x = &x[..V::WIDTH];
+        // SAFETY: there are `WIDTH` elements.
+        unsafe { V::read(x.as_ptr()) }
+    }
+    let mut here = V::all(code_zero());
+    let mut sum = read::<V>(&x[taps[0]..]);
+    let mut found = [sum, here];
+    for &tap in &taps[1..] {
+        let x = read::<V>(&x[tap..]);
+        here = here + V::one();
+        found = larger_of::<V, CARE, CODES>(found, [x, here]);
+        sum = sum + x;
+    }
+    [found[0], found[1], sum]
+}
+
+/// The largest so far, or the next element.
+#[inline(always)]
+fn larger_of<V: Vector, const CARE: bool, const CODES: bool>(best: [V; 2], next: [V; 2]) -> [V; 2] {
+    if !CARE && !CODES {
+        return [next[0].larger(best[0]), best[1]];
+    }
+    // Nothing is larger than NaN but a later one.
+    let larger = best[0].lt(next[0]);
+    let wins = if CARE { larger | next[0].ne(next[0]) } else { larger };
+    [V::select(wins, next[0], best[0]), V::select(wins, next[1], best[1])]
+}
+
+/// The largest elements of a plane whose windows do not follow each other evenly, or are few, and their codes if there is room for them.
 ///
 /// Without branches: which element is the larger cannot be predicted.
 #[inline(always)]
-fn single<A: WideFloat>(
-    x: &[A],
-    rows: &[usize],
-    w: usize,
-    window: impl Iterator<Item = usize> + Clone,
-    columns: usize,
-) -> (A, A) {
-    let mut found = (-A::splat(f64::INFINITY), code_zero::<A>());
-    if let (Some(row), Some(column)) = (rows.first(), window.clone().next()) {
-        found.0 = x[row * w + column];
-    }
-    let mut first = code_zero::<A>();
-    for row in rows {
-        let mut here = first;
-        for column in window.clone() {
-            let x = x[row * w + column];
-            // As in `largest_of`.
-            let wins = (x > found.0) | Comparable::is_nan(x);
-            found = (if wins { x } else { found.0 }, if wins { here } else { found.1 });
-            here = here + A::one();
+fn one_by_one<A: WideFloat>(pool: &MaxPool, x: &[A], y: &mut [A], codes: &mut [A]) {
+    let w = pool.axes[2].size;
+    for (out, rows) in pool.output_rows() {
+        for (o, window) in out.zip(&pool.axes[2].windows) {
+            let mut found = (-A::splat(f64::INFINITY), code_zero::<A>());
+            let mut first = code_zero::<A>();
+            for row in rows {
+                let mut here = first;
+                for column in window.elements() {
+                    let x = x[row * w + column];
+                    // As in `larger_of`.
+                    let wins = (x > found.0) | Comparable::is_nan(x);
+                    found = (if wins { x } else { found.0 }, if wins { here } else { found.1 });
+                    here = here + A::one();
+                }
+                first = first + A::splat(pool.columns as f64);
+            }
+            y[o] = found.0;
+            if let Some(code) = codes.get_mut(o) {
+                *code = found.1;
+            }
         }
-        first = first + A::splat(columns as f64);
     }
-    found
 }

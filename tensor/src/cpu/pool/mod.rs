@@ -2,6 +2,7 @@
 
 mod average;
 mod back;
+mod deal;
 mod max;
 mod means;
 #[cfg(test)]
@@ -21,7 +22,7 @@ use crate::cpu::vectors::Vectorised;
 use crate::cpu::wide::{Wide, Widened};
 use crate::op::Real;
 use crate::{DType, Pool, Result, Shape, Tensor, match_float};
-use back::{Codes, Disjoint, Indices, Targets};
+use back::{Disjoint, each};
 use max::{MaxPool, Place, Plane, Room};
 use windows::{Axis, adaptive, plane, sliding};
 
@@ -69,7 +70,7 @@ fn largest<P: Place>(
             let (x, y) = (elements::<T>(&x), SharedMut::new(y));
             over_planes(shape, from, |planes| {
                 let (mut wide_x, mut wide_y) = (Widened::<T>::new(), Widened::<T>::new());
-                let mut room = Room::new();
+                let mut room = Room::new(pool, to, places.is_some());
                 for i in planes {
                     let x = wide_x.view(&x[i * from..][..from]);
                     // SAFETY: each plane belongs to one task.
@@ -127,20 +128,21 @@ pub(crate) fn max_pool_index(places: &Tensor, input: Shape, pool: &Pool) -> Resu
     if places.dtype() == DType::I64 {
         return Ok(places.clone());
     }
-    let (places, size) = (contiguous(places)?, volume(places.shape()));
+    let (places, size) = (contiguous(places)?, volume(places.shape()).max(1));
     let axes = sliding(input, places.shape(), pool);
-    let codes = Codes { pool: MaxPool::new(&axes), codes: elements::<u8>(&places), size };
+    let (pool, codes) = (MaxPool::new(&axes), elements::<u8>(&places));
     filled_shape::<i64>(places.shape(), |index| {
-        let planes = index.chunks_exact_mut(size.max(1)).enumerate();
-        planes.for_each(|(plane, index)| codes.each(plane, |out, at| index[out] = at as i64));
+        for (index, codes) in index.chunks_exact_mut(size).zip(codes.chunks_exact(size)) {
+            each(&pool, codes, |out, at| index[out] = at as i64);
+        }
         Ok(())
     })
 }
 
 /// Adds each gradient to the place that was the largest.
-fn scatter(grad: &Tensor, input: Shape, targets: &impl Targets) -> Result<Tensor> {
-    let grad = contiguous(grad)?;
-    let (to, from) = (volume(input), volume(grad.shape()));
+pub(crate) fn max_pool_backward(grad: &Tensor, index: &Tensor, input: Shape) -> Result<Tensor> {
+    let (grad, index) = (contiguous(grad)?, contiguous(index)?);
+    let (to, from, index) = (volume(input), volume(grad.shape()), elements::<i64>(&index));
     match_float!("max_pool_backward", grad.dtype(), T => filled_shape::<T>(input, |dx| {
         if to == 0 {
             return Ok(());
@@ -149,22 +151,16 @@ fn scatter(grad: &Tensor, input: Shape, targets: &impl Targets) -> Result<Tensor
         over_planes(input, to, |planes| {
             let (mut wide_g, mut wide_dx) = (Widened::<T>::new(), Widened::<T>::new());
             for i in planes {
-                let g = wide_g.view(&grad[i * from..][..from]);
+                let (g, index) = (wide_g.view(&grad[i * from..][..from]), &index[i * from..][..from]);
                 // SAFETY: each plane belongs to one task.
                 wide_dx.write(unsafe { part(&dx, i, to) }, |dx| {
                     dx.fill(<T as Wide>::Acc::zero());
-                    targets.each(i, |out, at| dx[at] += g[out]);
+                    index.iter().zip(g).for_each(|(&at, &g)| dx[at as usize] += g);
                 });
             }
         });
         Ok(())
     }))
-}
-
-/// Adds each gradient to the place that was the largest.
-pub(crate) fn max_pool_backward(grad: &Tensor, index: &Tensor, input: Shape) -> Result<Tensor> {
-    let index = contiguous(index)?;
-    scatter(grad, input, &Indices { index: elements::<i64>(&index), size: volume(grad.shape()) })
 }
 
 /// As [`max_pool_backward`], with the places given by [`max_pool_places`].
@@ -177,19 +173,10 @@ pub(crate) fn max_pool_places_backward(
     if places.dtype() == DType::I64 {
         return max_pool_backward(grad, places, input);
     }
-    let places = contiguous(places)?;
+    let (grad, places, isa) = (contiguous(grad)?, contiguous(places)?, isa());
     let axes = sliding(input, grad.shape(), pool);
-    let (pool, codes, size) = (MaxPool::new(&axes), elements::<u8>(&places), volume(grad.shape()));
-    match pool.disjoint() {
-        true => place(grad, input, &pool, codes),
-        false => scatter(grad, input, &Codes { pool, codes, size }),
-    }
-}
-
-/// As [`scatter`], of windows that have no element in common.
-fn place(grad: &Tensor, input: Shape, pool: &MaxPool, codes: &[u8]) -> Result<Tensor> {
-    let (grad, isa) = (contiguous(grad)?, isa());
-    let (to, from) = (volume(input), volume(grad.shape()));
+    let (pool, codes) = (&MaxPool::new(&axes), elements::<u8>(&places));
+    let (to, from, disjoint) = (volume(input), volume(grad.shape()), pool.disjoint());
     match_float!("max_pool_backward", grad.dtype(), T => filled_shape::<T>(input, |dx| {
         let (grad, dx) = (elements::<T>(&grad), SharedMut::new(dx));
         over_planes(input, to, |planes| {
@@ -198,7 +185,12 @@ fn place(grad: &Tensor, input: Shape, pool: &MaxPool, codes: &[u8]) -> Result<Te
                 let (codes, grad) = (&codes[i * from..][..from], wide_g.view(&grad[i * from..][..from]));
                 // SAFETY: each plane belongs to one task.
                 wide_dx.write(unsafe { part(&dx, i, to) }, |dx| {
-                    <T as Wide>::Acc::vectorised(isa, Disjoint { pool, codes, grad, dx, room: &mut room });
+                    if disjoint {
+                        Vectorised::vectorised(isa, Disjoint { pool, codes, grad, dx, room: &mut room });
+                    } else {
+                        dx.fill(<T as Wide>::Acc::zero());
+                        each(pool, codes, |out, at| dx[at] += grad[out]);
+                    }
                 });
             }
         });

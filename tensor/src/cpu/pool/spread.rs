@@ -3,8 +3,8 @@
 //! Rows of gradients are added up first, over all whose windows hold a row of the input, then the columns. Every element is written
 //! once.
 
-use super::average::{Lists, Means, add_positions, over_rows};
-use super::windows::{Axis, Even};
+use super::average::{Means, add_positions, over_rows};
+use super::windows::{Axis, Even, Lists};
 use crate::Scalar;
 use crate::cpu::vectors::{LANES, Vector, VectorLoop};
 use crate::cpu::wide::WideFloat;

@@ -22,6 +22,8 @@ pub(super) struct Means<'a> {
     pub sources: Lists,
     /// What each row of outputs is divided by, but for the windows' columns.
     pub counts: Vec<usize>,
+    /// What this is divided by for windows of two columns, the first at column 0 and each beside the next, with positions of one element.
+    halves: Option<usize>,
 }
 
 impl<'a> Means<'a> {
@@ -30,7 +32,11 @@ impl<'a> Means<'a> {
             [&axes[0], &axes[1]].map(|axis| axis.windows.iter().map(|w| w.range()).collect::<Vec<_>>());
         let counts = axes[0].windows.iter().flat_map(|a| axes[1].windows.iter().map(|b| a.count * b.count));
         let sources = Lists::new(&ranges[0], &ranges[1], axes[1].size);
-        Means { axes, inner, even: Even::new(&axes[2].windows), sources, counts: counts.collect() }
+        let (windows, even) = (&axes[2].windows, Even::new(&axes[2].windows));
+        let halves =
+            inner == 1 && even.columns == 2 && even.stride == 2 && even.outputs == (0..windows.len());
+        let first = windows.first().filter(|first| halves && first.start == 0);
+        Means { axes, inner, even, sources, counts: counts.collect(), halves: first.map(|first| first.count) }
     }
 
     /// Rows of the input, and elements of each.
@@ -69,6 +75,12 @@ impl<A: WideFloat> VectorLoop<A> for Average<'_, A> {
         room.resize(width.next_multiple_of(LANES), A::zero());
         for (row, y) in rows.zip(y.chunks_exact_mut(out)) {
             let source = |row: usize| &x[(row - start) * width..];
+            if let ([p, q], Some(count)) = (means.sources.of(row), means.halves) {
+                if out >= V::WIDTH {
+                    mean_squares::<V>(source(*p), source(*q), (means.counts[row] * count) as f64, y);
+                    continue;
+                }
+            }
             let columns: &[A] = match means.sources.of(row) {
                 [] => {
                     room.fill(A::zero());
@@ -190,6 +202,25 @@ pub(super) fn add_positions<V: Vector>(x: &[V::Element], y: &mut [V::Element], d
         // SAFETY: `at + WIDTH <= inner`.
         unsafe { sum.write(y.as_mut_ptr().add(at)) };
         done = at + V::WIDTH;
+    }
+}
+
+/// The means of squares of two rows and two columns, one beside the other: in the order of [`add_rows`] and [`mean_columns`].
+#[inline(always)]
+fn mean_squares<V: Vector>(p: &[V::Element], q: &[V::Element], divisor: f64, y: &mut [V::Element]) {
+    let (n, divisor) = (y.len(), V::splat(divisor));
+    assert!(p.len() >= 2 * n && q.len() >= 2 * n && n >= V::WIDTH, "each mean has two columns of both rows");
+    let (p, q, y) = (p.as_ptr(), q.as_ptr(), y.as_mut_ptr());
+    for at in (0..n).step_by(V::WIDTH) {
+        // The last vector overlaps the one before it, and writes the same once more.
+        let at = at.min(n - V::WIDTH);
+        // SAFETY: `at + WIDTH <= n`, and there are `n` means and `2 · n` elements of each row (checked above).
+        unsafe {
+            let low = V::read(p.add(2 * at)) + V::read(q.add(2 * at));
+            let high = V::read(p.add(2 * at + V::WIDTH)) + V::read(q.add(2 * at + V::WIDTH));
+            let (even, odd) = low.split_pairs(high);
+            ((V::zero() + even + odd) / divisor).write(y.add(at));
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //
 //   KERNEL(name, (parameters)) { … }     a kernel that can be launched by its name, at most 1024 threads a block
 //   KERNEL_OF(T, name, (parameters))     … of which at most T threads a block are launched
-//   KERNEL_WIDE(T, name, (parameters))   … that would rather have registers than share a multiprocessor
+//   KERNEL_WIDE(T, B, name, (parameters))   … that would rather have registers than share a multiprocessor with more than B blocks
 //
 //   thread_x()  block_x() block_y() block_z()  block_size()  grid_x() grid_y() grid_z()  lane()  warp()
 //   Global<T>           a pointer to global memory; [i], load_vector<N>(i), store_vector(i, v), atomic_add(i, v)

@@ -3,7 +3,7 @@
 #include "gemm/simt.h"
 
 #define GEMM(T, tile, layout, by_k, b_by_k, ...)                                                                                 \
-    KERNEL_WIDE(256, gemm_##T##_##tile##_##layout,                                                                               \
+    KERNEL_WIDE(256, 1, gemm_##T##_##tile##_##layout,                                                                            \
               (PARAMETER Product<Strided, Strided> p, Global<T> y, Global<T> partial, Global<const T> a, Global<const T> b,      \
                Global<const T> bias)) {                                                                                          \
         multiply<T, __VA_ARGS__, by_k, b_by_k>(p, y, partial, a, b, bias);                                                       \

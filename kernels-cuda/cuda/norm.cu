@@ -157,12 +157,12 @@ DEVICE void layer_norm_weights(u32 lines, u32 n, u32 chunk, Global<Wide<T>> dw, 
 
 // An element at a time, and with _v in vectors of 16 bytes.
 #define LINES(T, suffix, V)                                                                                                      \
-    KERNEL_WIDE(GROUP_BLOCK, layer_norm##suffix##_##T,                                                                           \
+    KERNEL_WIDE(GROUP_BLOCK, 1, layer_norm##suffix##_##T,                                                                        \
               (u32 lines, u32 n, u32 log_size, PARAMETER Affine affine, f64 eps, Global<T> y, Global<Wide<T>> means,             \
                Global<Wide<T>> rstds, Global<const T> x, Global<const T> w, Global<const T> b)) {                                \
         layer_norm<T, V>(lines, n, log_size, affine, eps, y, means, rstds, x, w, b);                                             \
     }                                                                                                                            \
-    KERNEL_WIDE(GROUP_BLOCK, layer_norm_backward##suffix##_##T,                                                                  \
+    KERNEL_WIDE(GROUP_BLOCK, 1, layer_norm_backward##suffix##_##T,                                                               \
               (u32 lines, u32 n, u32 log_size, PARAMETER Affine affine, Global<T> dx, Global<const T> g, Global<const T> x,      \
                Global<const Wide<T>> means, Global<const Wide<T>> rstds, Global<const T> w)) {                                   \
         layer_norm_backward<T, V>(lines, n, log_size, affine, dx, g, x, means, rstds, w);                                        \

@@ -71,7 +71,7 @@ template <class Cell, class T> DEVICE void sequence(const Sequence &s, const Dir
 }
 
 #define SEQUENCE(name, Cell, T)                                                                                                  \
-    KERNEL_OF(SHARE_THREADS, rnn_sequence_##name##_##T, (PARAMETER Sequence s, PARAMETER Directions<Forward<T>> directions)) {    \
+    KERNEL_WIDE(SHARE_THREADS, 2, rnn_sequence_##name##_##T, (PARAMETER Sequence s, PARAMETER Directions<Forward<T>> directions)) { \
         sequence<Cell>(s, directions);                                                                                           \
     }
 #define SEQUENCES(T) SEQUENCE(tanh, Tanh, T) SEQUENCE(relu, Relu, T) SEQUENCE(lstm, Lstm, T) SEQUENCE(gru, Gru, T)

@@ -15,7 +15,7 @@
     static const bool registered_##name = emulator::add(#name, emulator::call_of(&name));                                                       \
     static void name parameters
 #define KERNEL_OF(threads, name, parameters) KERNEL(name, parameters)
-#define KERNEL_WIDE(threads, name, parameters) KERNEL(name, parameters)
+#define KERNEL_WIDE(threads, blocks, name, parameters) KERNEL(name, parameters)
 #define PARAMETER const
 #define UNROLL
 #define ROLLED

@@ -9,7 +9,7 @@
 #define DEVICE __device__ __forceinline__
 #define KERNEL_OF(threads, name, parameters) extern "C" __global__ void __launch_bounds__(threads) name parameters
 #define KERNEL(name, parameters) KERNEL_OF(1024, name, parameters)
-#define KERNEL_WIDE(threads, name, parameters) extern "C" __global__ void __launch_bounds__(threads, 1) name parameters
+#define KERNEL_WIDE(threads, blocks, name, parameters) extern "C" __global__ void __launch_bounds__(threads, blocks) name parameters
 #define PARAMETER const __grid_constant__
 #define UNROLL _Pragma("unroll")
 #define ROLLED _Pragma("unroll 1")

@@ -55,9 +55,10 @@ impl Layout {
         self.offset = 0;
     }
 
-    /// Whether both have the same shape.
+    /// Whether both have the same shape. One dim after the other: comparing slices calls a function, for one or two numbers.
+    #[inline]
     pub(crate) fn same_shape(&self, other: &Layout) -> bool {
-        self.dims() == other.dims()
+        self.rank() == other.rank() && self.dims().iter().zip(other.dims()).all(|(a, b)| a == b)
     }
 
     /// A dense layout of `shape` whose dims lie in memory in the same order as this layout's, from the start of a
@@ -111,36 +112,43 @@ impl Layout {
     }
 
     /// The shape.
+    #[inline]
     pub fn shape(&self) -> Shape {
         self.shape
     }
 
     /// The extents.
+    #[inline]
     pub fn dims(&self) -> &[usize] {
         self.shape.dims()
     }
 
     /// How many dims there are.
+    #[inline]
     pub fn rank(&self) -> usize {
         self.shape.rank()
     }
 
     /// Elements from one neighbour to the next along each dim: 0 where broadcast, negative where flipped.
+    #[inline]
     pub fn strides(&self) -> &[isize] {
         &self.strides[..self.shape.rank()]
     }
 
     /// How many elements there are.
+    #[inline]
     pub fn numel(&self) -> usize {
         self.numel
     }
 
     /// Where the first element lies.
+    #[inline]
     pub fn offset(&self) -> usize {
         self.offset
     }
 
     /// Whether the elements lie one after the other in row-major order (from any offset).
+    #[inline]
     pub fn is_contiguous(&self) -> bool {
         self.contiguous
     }
@@ -355,6 +363,7 @@ impl Layout {
     }
 
     /// As [`reshape`](Self::reshape), in place, for a contiguous layout.
+    #[inline]
     pub(crate) fn cut_anew(&mut self, shape: &Shape) {
         debug_assert!(self.contiguous && self.numel == shape.numel());
         self.shape = *shape;

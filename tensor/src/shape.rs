@@ -36,16 +36,19 @@ impl Shape {
     }
 
     /// The extents.
+    #[inline]
     pub fn dims(&self) -> &[usize] {
         &self.dims[..self.rank().min(MAX_RANK)]
     }
 
     /// How many dims there are.
+    #[inline]
     pub fn rank(&self) -> usize {
         self.rank as usize
     }
 
     /// How many elements there are; 1 for `[]`. Saturates where a product overflows.
+    #[inline]
     pub fn numel(&self) -> usize {
         self.dims().iter().fold(1, |n: usize, &d| n.saturating_mul(d))
     }
@@ -166,14 +169,19 @@ impl From<&Vec<usize>> for Shape {
 }
 
 impl<const N: usize> From<[usize; N]> for Shape {
+    #[inline]
     fn from(extents: [usize; N]) -> Self {
-        extents.as_slice().into()
+        Self::from(&extents)
     }
 }
 
 impl<const N: usize> From<&[usize; N]> for Shape {
+    #[inline]
     fn from(extents: &[usize; N]) -> Self {
-        extents.as_slice().into()
+        // A loop of known length, where a slice is a call that copies memory.
+        let mut dims = [1; MAX_RANK];
+        dims.iter_mut().zip(extents).for_each(|(dim, &extent)| *dim = extent);
+        Shape { dims, rank: N.min(u8::MAX as usize) as u8 }
     }
 }
 

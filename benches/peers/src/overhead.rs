@@ -6,7 +6,6 @@ use crate::gemm::text;
 use crate::peers::{burn as theirs, candle, gradus as ours, ndarray as arrays};
 use crate::row::{Peer, Row, Work};
 use gradus::prelude::*;
-use gradus::tensor::cpu::threads::{num_threads, parallel_for};
 
 const N: usize = 8;
 
@@ -79,14 +78,5 @@ pub(crate) fn rows() -> Vec<Row> {
             sure(move || x.clone().reshape([256]))
         })
         .torch("x = rnd(1, 16, 16)\nf = lambda: x.view(256)");
-    // As many tasks as threads, right after the last region: nobody has gone to sleep.
-    let region = Row::new("overhead/parallel_region/hot", Work::Overhead).with(Peer::Gradus, || {
-        sure(|| {
-            parallel_for(num_threads(), |i| {
-                std::hint::black_box(i);
-            });
-            0.0f32
-        })
-    });
-    vec![add, recorded, round, view, region]
+    vec![add, recorded, round, view]
 }

@@ -93,18 +93,20 @@ fn byte_product<A: Scalar + Byte, B: Scalar + Byte>(a: &Tensor, b: &Tensor) -> R
 fn product<T: Scalar + GemmElement>(a: &Tensor, b: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let rank = a.rank();
     let (m, k, n) = (a.dims()[rank - 2], a.dims()[rank - 1], b.dims()[rank - 1]);
+    let epilogue = || {
+        let bias = bias.map_or(Bias::None, |b| Bias::PerCol(elements::<T>(b)));
+        Epilogue { bias, ..Epilogue::default() }
+    };
     if rank == 2 {
         let packed = packed_for::<T>(m, b);
         return filled_shape::<T>([m, n].into(), |y| {
-            let bias = bias.map_or(Bias::None, |b| Bias::PerCol(elements::<T>(b)));
-            let epilogue = Epilogue { bias, ..Epilogue::default() };
             let (left, out) = (matrix::<T>(a), MatMut::row_major(y, m, n));
             match &packed {
                 Some(packed) => {
                     let (left, packed) = (Rows(left), Operand::Packed(packed));
-                    gemm_with(Operand::Source(&left), packed, out, Beta::Zero, epilogue);
+                    gemm_with(Operand::Source(&left), packed, out, Beta::Zero, epilogue());
                 }
-                None => gemm::gemm(left, matrix(b), out, Beta::Zero, epilogue),
+                None => gemm::gemm(left, matrix(b), out, Beta::Zero, epilogue()),
             }
             Ok(())
         });
@@ -115,18 +117,16 @@ fn product<T: Scalar + GemmElement>(a: &Tensor, b: &Tensor, bias: Option<&Tensor
     let strides = |x: &Tensor, step| [step, x.layout().strides()[rank - 2], x.layout().strides()[rank - 1]];
     let packed = packed_for::<T>(batch * m, &b);
     filled_shape::<T>(shape, |y| {
-        let bias = bias.map_or(Bias::None, |b| Bias::PerCol(elements::<T>(b)));
-        let epilogue = Epilogue { bias, ..Epilogue::default() };
         if let (Some(packed), Some(rows)) = (&packed, stacked(&a, a_step)) {
             let left = MatRef::new(memory::<T>(&a), a.layout().offset(), [batch * m, k], rows);
             let out = MatMut::row_major(y, batch * m, n);
-            gemm_with(Operand::Source(&Rows(left)), Operand::Packed(packed), out, Beta::Zero, epilogue);
+            gemm_with(Operand::Source(&Rows(left)), Operand::Packed(packed), out, Beta::Zero, epilogue());
             return Ok(());
         }
         let left = BatchRef::new(memory::<T>(&a), a.layout().offset(), [batch, m, k], strides(&a, a_step));
         let right = BatchRef::new(memory::<T>(&b), b.layout().offset(), [batch, k, n], strides(&b, b_step));
         let out = BatchMut::new(y, 0, [batch, m, n], [(m * n) as isize, n as isize, 1]);
-        gemm_batched(left, right, out, Beta::Zero, epilogue);
+        gemm_batched(left, right, out, Beta::Zero, epilogue());
         Ok(())
     })
 }

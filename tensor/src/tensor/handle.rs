@@ -92,6 +92,7 @@ impl Handle {
         std::ptr::addr_eq(self.0.as_ptr(), other.0.as_ptr())
     }
 
+    #[inline]
     fn counted(&self) -> &Counted {
         // SAFETY: the block lives as long as a handle to it.
         unsafe { self.0.as_ref() }
@@ -123,7 +124,9 @@ impl Clone for Handle {
 impl Drop for Handle {
     #[inline]
     fn drop(&mut self) {
-        if self.counted().handles.fetch_sub(1, Ordering::Release) == 1 {
+        let handles = &self.counted().handles;
+        // The only handle need not count down: nobody else is there to clone it, and a load costs less.
+        if handles.load(Ordering::Acquire) == 1 || handles.fetch_sub(1, Ordering::Release) == 1 {
             // What was done through the other handles happens before the drop.
             fence(Ordering::Acquire);
             let layout = Layout::for_value(self.counted());
@@ -162,6 +165,7 @@ impl Drop for Spare {
 }
 
 /// Whether a block of this layout is one of those that are kept.
+#[inline]
 const fn fits(layout: Layout) -> bool {
     layout.size() <= BLOCK.size() && layout.align() <= BLOCK.align()
 }

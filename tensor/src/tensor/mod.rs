@@ -90,11 +90,13 @@ impl Tensor {
     }
 
     /// The tensor that has the memory: this one, or the one it is a view of.
+    #[inline]
     fn owner(&self) -> &Tensor {
         if self.0.borrows { &self.0.storage.downcast::<Elsewhere>().0 } else { self }
     }
 
     /// The memory, for backends.
+    #[inline]
     pub fn storage(&self) -> &dyn Storage {
         &self.owner().0.storage
     }
@@ -152,26 +154,31 @@ impl Tensor {
     }
 
     /// How the shape maps to memory.
+    #[inline]
     pub fn layout(&self) -> &Layout {
         &self.0.layout
     }
 
     /// The shape.
+    #[inline]
     pub fn shape(&self) -> Shape {
         self.layout().shape()
     }
 
     /// The extents.
+    #[inline]
     pub fn dims(&self) -> &[usize] {
         self.layout().dims()
     }
 
     /// How many dims there are.
+    #[inline]
     pub fn rank(&self) -> usize {
         self.layout().rank()
     }
 
     /// How many elements there are.
+    #[inline]
     pub fn numel(&self) -> usize {
         self.layout().numel()
     }
@@ -182,11 +189,13 @@ impl Tensor {
     }
 
     /// The type of the elements.
+    #[inline]
     pub fn dtype(&self) -> DType {
         self.0.dtype
     }
 
     /// Where it lives.
+    #[inline]
     pub fn device(&self) -> &Device {
         self.0.storage.device()
     }

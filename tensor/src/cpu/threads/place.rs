@@ -2,7 +2,7 @@
 //!
 //! A sleeper may be woken on the very core of the thread that wakes it, even while others idle, and the two then take turns there
 //! until the system moves one, milliseconds later. On two virtual cores of a Zen 4 server, 3 of 200 regions of two tasks of 100 us,
-//! each after a pause, had two threads; kept off the caller's core, all 200.
+//! each after a pause, had two threads; kept off the caller's core, 192 to 199.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};

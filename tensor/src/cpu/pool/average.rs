@@ -75,11 +75,11 @@ impl<A: WideFloat> VectorLoop<A> for Average<'_, A> {
         room.resize(width.next_multiple_of(LANES), A::zero());
         for (row, y) in rows.zip(y.chunks_exact_mut(out)) {
             let source = |row: usize| &x[(row - start) * width..];
-            if let ([p, q], Some(count)) = (means.sources.of(row), means.halves) {
-                if out >= V::WIDTH {
-                    mean_squares::<V>(source(*p), source(*q), (means.counts[row] * count) as f64, y);
-                    continue;
-                }
+            if let ([p, q], Some(count)) = (means.sources.of(row), means.halves)
+                && out >= V::WIDTH
+            {
+                mean_squares::<V>(source(*p), source(*q), (means.counts[row] * count) as f64, y);
+                continue;
             }
             let columns: &[A] = match means.sources.of(row) {
                 [] => {

@@ -2,12 +2,14 @@
 
 mod average;
 mod back;
+mod codes;
 mod deal;
 mod max;
 mod means;
 #[cfg(test)]
 mod naive;
 mod spread;
+mod strips;
 #[cfg(test)]
 mod tests;
 mod windows;
@@ -23,7 +25,9 @@ use crate::cpu::wide::{Wide, Widened};
 use crate::op::Real;
 use crate::{DType, Pool, Result, Shape, Tensor, match_float};
 use back::{Disjoint, each};
-use max::{MaxPool, Place, Plane, Room};
+use codes::Place;
+use max::MaxPool;
+use strips::{Plane, Room};
 use windows::{Axis, adaptive, plane, sliding};
 
 /// Values per task.

@@ -69,8 +69,8 @@ pub(crate) fn measure(row: &Row, plan: &Plan, limits: &Limits) -> Value {
     }
     for round in 0..plan.rounds {
         for entry in entries.iter_mut().filter(|e| round < e.rounds) {
-            // Threads of the one before stop spinning.
-            thread::sleep(Duration::from_millis(2));
+            // Threads of the one before stop spinning, which those of PyTorch (libgomp) do for some milliseconds.
+            thread::sleep(Duration::from_millis(10));
             match entry.form.time(entry.reps, entry.samples) {
                 Ok(seconds) => entry.least = entry.least.min(seconds),
                 Err(e) => complain(row, entry.peer, &e),

@@ -188,12 +188,14 @@ impl<'a, S: Scalar> Tiles<'a, S> {
             let data: [*const S; N] = std::array::from_fn(|n| self.data.as_ptr().add(spots[n].from));
             let mut sums: [[V; N]; R] =
                 std::array::from_fn(|r| [V::splat(self.start.map_or(S::ZERO, |start| start[first + r])); N]);
-            // Of the chains before, if there are several.
+            // Of the chains before, if there are several: most sums are one, and pay nothing.
             let chained = self.steps.len() > self.chain;
-            let mut total = [[V::zero(); N]; R];
+            let mut total: Option<[[V; N]; R]> = None;
             for stretch in stretches {
-                for from in stretch.clone().step_by(self.chain) {
-                    for p in from..stretch.end.min(from.saturating_add(self.chain)) {
+                let mut from = stretch.start;
+                while from < stretch.end {
+                    let end = stretch.end.min(from.saturating_add(self.chain));
+                    for p in from..end {
                         let step = *self.steps.get_unchecked(p);
                         let values: [V; N] = std::array::from_fn(|n| {
                             let at = data[n].add(step);
@@ -206,18 +208,18 @@ impl<'a, S: Scalar> Tiles<'a, S> {
                             }
                         }
                     }
+                    from = end;
                     if chained {
+                        let before = total.get_or_insert([[V::zero(); N]; R]);
                         for r in 0..R {
                             for n in 0..N {
-                                (total[r][n], sums[r][n]) = (total[r][n].plus(sums[r][n]), V::zero());
+                                (before[r][n], sums[r][n]) = (before[r][n].plus(sums[r][n]), V::zero());
                             }
                         }
                     }
                 }
             }
-            if chained {
-                sums = total;
-            }
+            sums = total.unwrap_or(sums);
             for (r, sums) in sums.iter().enumerate() {
                 for n in 0..N {
                     let to = self.out.wrapping_add((first + r) * self.plane + spots[n].to);

@@ -82,6 +82,7 @@ impl Args {
     }
 }
 
+/// All rows, those of a family together.
 fn rows() -> Vec<Row> {
     let families = [
         gemm::rows,
@@ -94,7 +95,16 @@ fn rows() -> Vec<Row> {
         overhead::rows,
         train::rows,
     ];
-    families.into_iter().flat_map(|family| family()).collect()
+    let mut rows: Vec<Row> = families.into_iter().flat_map(|family| family()).collect();
+    let family = |row: &Row| row.name.split('/').next().unwrap_or_default().to_string();
+    let mut order: Vec<String> = vec![];
+    for family in rows.iter().map(family) {
+        if !order.contains(&family) {
+            order.push(family);
+        }
+    }
+    rows.sort_by_key(|row| order.iter().position(|name| *name == family(row)));
+    rows
 }
 
 /// Measures everything with one number of threads, and prints it.

@@ -3,13 +3,13 @@
 mod amx;
 mod bandwidth;
 mod fma;
+mod together;
 
 use crate::row::{Type, Work};
 use serde_json::{Value, json};
 use std::hint::black_box;
-use std::sync::Barrier;
-use std::thread;
 use std::time::Instant;
+use together::together;
 
 /// Limits of all threads together.
 #[derive(Clone, Debug, Default)]
@@ -79,16 +79,11 @@ impl Limits {
 
 /// The sum over threads that start together of each one's best rate.
 fn best(threads: usize, rate: fn() -> f64) -> f64 {
-    let barrier = Barrier::new(threads);
-    thread::scope(|scope| {
-        let run = || {
-            barrier.wait();
-            (0..5).map(|_| rate()).fold(0.0, f64::max)
-        };
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
-        let mine = run();
-        mine + others.into_iter().map(|t| t.join().expect("a measuring thread does not panic")).sum::<f64>()
-    })
+    let rates = together(threads, |line| {
+        line.up(1);
+        (0..5).map(|_| rate()).fold(0.0, f64::max)
+    });
+    rates.into_iter().sum()
 }
 
 /// Units per second of `f`, which does `units`.

@@ -1,10 +1,9 @@
 //! Bytes a second between a core and each level of memory.
 
 use super::rate;
+use super::together::together;
 use std::fs;
 use std::hint::black_box;
-use std::sync::Barrier;
-use std::thread;
 
 /// Bytes of the data or unified cache at a level, as Linux tells.
 fn cache(level: usize) -> Option<usize> {
@@ -31,29 +30,28 @@ pub(crate) fn measure(threads: usize) -> Vec<(&'static str, f64, f64, f64)> {
     levels
         .into_iter()
         .map(|(name, bytes, fits)| {
-            let (copy, read) = together(threads, bytes);
+            let (copy, read) = of_all(threads, bytes);
             (name, fits as f64, copy, read)
         })
         .collect()
 }
 
 /// Copy and read rates of all threads, each with `bytes` in use.
-fn together(threads: usize, bytes: usize) -> (f64, f64) {
-    let barrier = Barrier::new(threads);
-    let run = || {
+fn of_all(threads: usize, bytes: usize) -> (f64, f64) {
+    let rates = together(threads, |line| {
         let half = bytes / 2 / 4 / 64 * 64;
         let (x, mut y) = (vec![1f32; half], vec![0f32; half]);
         let passes = ((64 << 20) / bytes).max(1);
         let moved = (passes * 2 * half * 4) as f64;
         let (mut copy, mut read) = (0f64, 0f64);
-        barrier.wait();
+        line.up(1);
         for _ in 0..6 {
             copy = copy.max(rate(moved, || (0..passes).for_each(|_| copied(&x, &mut y, false))));
             if bytes > 64 << 20 {
                 copy = copy.max(rate(moved, || (0..passes).for_each(|_| copied(&x, &mut y, true))));
             }
         }
-        barrier.wait();
+        line.up(2);
         for _ in 0..6 {
             read = read.max(rate(moved, || {
                 (0..passes).for_each(|_| {
@@ -62,15 +60,8 @@ fn together(threads: usize, bytes: usize) -> (f64, f64) {
             }));
         }
         (copy, read)
-    };
-    thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
-        let mine = run();
-        others.into_iter().fold(mine, |(copy, read), t| {
-            let (c, r) = t.join().expect("a measuring thread does not panic");
-            (copy + c, read + r)
-        })
-    })
+    });
+    rates.into_iter().fold((0.0, 0.0), |sum, (copy, read)| (sum.0 + copy, sum.1 + read))
 }
 
 /// Copies, around the caches if `streaming`.

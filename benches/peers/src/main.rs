@@ -97,12 +97,7 @@ fn rows() -> Vec<Row> {
     ];
     let mut rows: Vec<Row> = families.into_iter().flat_map(|family| family()).collect();
     let family = |row: &Row| row.name.split('/').next().unwrap_or_default().to_string();
-    let mut order: Vec<String> = vec![];
-    for family in rows.iter().map(family) {
-        if !order.contains(&family) {
-            order.push(family);
-        }
-    }
+    let order: Vec<String> = rows.iter().map(family).collect();
     rows.sort_by_key(|row| order.iter().position(|name| *name == family(row)));
     rows
 }

@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 ///
 /// At every instruction level but [`Isa::Amx`](crate::cpu::isa::Isa::Amx) all modes multiply `f32` numbers as `Strict` does. On any,
 /// `Strict` convolutions take the sums of the definition, while the other modes may save products by Winograd's transforms, whose errors are
-/// 0.4 to 1.5 times as large; operands that would suffer more are multiplied as in `Strict`. The modes concern `f32` operands alone: `bf16` and `f16` ones fit the tiles as they are. Which mode is how fast is for the benchmarks to say.
+/// 0.4 to 1.6 times as large; operands that would suffer more are multiplied as in `Strict`. The modes concern `f32` operands alone: `bf16` and `f16` ones fit the tiles as they are. Which mode is how fast is for the benchmarks to say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
 pub enum F32Mode {
     /// Six products of `bf16` parts: as exact as `f32`, faster.

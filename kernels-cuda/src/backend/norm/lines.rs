@@ -174,6 +174,24 @@ fn statistics(x: &Tensor, dims: usize) -> Shape {
     (x.rank() - dims..x.rank()).fold(x.shape(), |shape, d| shape.with_dim(d, 1))
 }
 
+/// `(y, mean, rstd)`, the last two of shape `statistics`.
+fn with_means(
+    gpu: &'static Gpu,
+    x: &Tensor,
+    lines: Lines,
+    statistics: Shape,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    eps: f64,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let (x, weight, bias) = (x.contiguous()?, contiguous(weight)?, contiguous(bias)?);
+    let y = New::contiguous(gpu, x.shape(), x.dtype())?;
+    let of_lines = || New::contiguous(gpu, statistics, x.dtype().accumulator());
+    let (mean, rstd) = (of_lines()?, of_lines()?);
+    lines.normalised(gpu, &x, weight.as_ref(), bias.as_ref(), eps, [&y, &mean, &rstd].map(New::at))?;
+    Ok((y.tensor()?, mean.tensor()?, rstd.tensor()?))
+}
+
 /// `(y, mean, rstd)` over the last `dims` dims.
 pub(in super::super) fn layer_norm(
     gpu: &'static Gpu,
@@ -184,13 +202,7 @@ pub(in super::super) fn layer_norm(
     eps: f64,
 ) -> Result<(Tensor, Tensor, Tensor)> {
     countable("layer_norm", &[x.numel()])?;
-    let (x, weight, bias) = (x.contiguous()?, contiguous(weight)?, contiguous(bias)?);
-    let (shape, wide) = (statistics(&x, dims), x.dtype().accumulator());
-    let y = New::contiguous(gpu, x.shape(), x.dtype())?;
-    let (mean, rstd) = (New::contiguous(gpu, shape, wide)?, New::contiguous(gpu, shape, wide)?);
-    let to = [y.at(), mean.at(), rstd.at()];
-    Lines::last(&x, dims).normalised(gpu, &x, weight.as_ref(), bias.as_ref(), eps, to)?;
-    Ok((y.tensor()?, mean.tensor()?, rstd.tensor()?))
+    with_means(gpu, x, Lines::last(x, dims), statistics(x, dims), weight, bias, eps)
 }
 
 /// Gradients in `x`, `weight` and `bias`.
@@ -257,13 +269,7 @@ pub(in super::super) fn group_norm(
     eps: f64,
 ) -> Result<(Tensor, Tensor, Tensor)> {
     countable("group_norm", &[x.numel()])?;
-    let (x, weight, bias) = (x.contiguous()?, contiguous(weight)?, contiguous(bias)?);
-    let (shape, wide) = ([x.dims()[0], groups], x.dtype().accumulator());
-    let y = New::contiguous(gpu, x.shape(), x.dtype())?;
-    let (mean, rstd) = (New::contiguous(gpu, shape, wide)?, New::contiguous(gpu, shape, wide)?);
-    let to = [y.at(), mean.at(), rstd.at()];
-    Lines::grouped(&x, groups).normalised(gpu, &x, weight.as_ref(), bias.as_ref(), eps, to)?;
-    Ok((y.tensor()?, mean.tensor()?, rstd.tensor()?))
+    with_means(gpu, x, Lines::grouped(x, groups), [x.dims()[0], groups].into(), weight, bias, eps)
 }
 
 /// Gradients in `x`, `weight` and `bias`.

@@ -156,7 +156,7 @@ impl Frame {
     ) where
         T::Acc: Levels,
     {
-        if self.fold == 2 && images.along[2] == 1 && T::NATIVE {
+        if self.deals(images) {
             out.fill(T::Acc::zeroed());
             return self.deal_plane(images, image, channel, out);
         }
@@ -173,10 +173,15 @@ impl Frame {
     ) where
         T::Acc: Levels,
     {
-        match self.fold == 2 && images.along[2] == 1 && T::NATIVE {
+        match self.deals(images) {
             true => self.deal_plane(images, image, channel, out),
             false => self.fill_plane(images, image, channel, out),
         }
+    }
+
+    /// Whether rows are dealt in vectors: contiguous ones of a native type, folded in two.
+    fn deals<T: Scalar + GemmElement>(&self, images: &Images<T>) -> bool {
+        self.fold == 2 && images.along[2] == 1 && T::NATIVE
     }
 
     /// Writes a plane with contiguous rows of a native type, folded in two, to where zeros frame it.

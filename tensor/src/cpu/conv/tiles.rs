@@ -85,8 +85,8 @@ pub(super) struct Tiles<'a, S> {
     /// What each channel's sums begin with, if they are not added to what is there.
     start: Option<&'a [S]>,
     spots: &'a [Spot],
-    /// Where not all spots have all steps: their classes, instead of the spots.
-    classes: Option<&'a [Class]>,
+    /// Spots that have some of the steps only.
+    classes: &'a [Class],
     /// Lanes that are there, where a row is shorter than a vector.
     width: usize,
     out: *mut S,
@@ -117,7 +117,7 @@ impl<'a, S: Scalar> Tiles<'a, S> {
             "weights for each tap and channel"
         );
         let (weights, outs, start) = (&panels.values[..], panels.outs, Some(start));
-        let (chain, classes) = (usize::MAX, None);
+        let (chain, classes) = (usize::MAX, &[][..]);
         Tiles { data, steps, weights, outs, chain, pitch: None, start, spots, classes, width, out, plane }
     }
 
@@ -146,7 +146,7 @@ impl<'a, S: Scalar> Tiles<'a, S> {
         assert!(known, "classes have steps that there are");
         // SAFETY: the caller's promise.
         let all = unsafe { Tiles::new(data, steps, panels, start, &[], usize::MAX, out, plane) };
-        Tiles { classes: Some(classes), ..all }
+        Tiles { classes, ..all }
     }
 
     /// Adds the sums to what is there, for weights that are rows of `outs` values, `pitch` apart. No two vectors may overlap,
@@ -167,7 +167,7 @@ impl<'a, S: Scalar> Tiles<'a, S> {
     ) -> Self {
         let all = steps.is_empty() || (steps.len() - 1) * pitch + outs <= weights.len();
         assert!(all, "weights for each tap and channel");
-        let (chain, classes, width) = (usize::MAX, None, usize::MAX);
+        let (chain, classes, width) = (usize::MAX, &[][..], usize::MAX);
         let (pitch, start) = (Some(pitch), None);
         Tiles { data, steps, weights, outs, chain, pitch, start, spots, classes, width, out, plane }
     }
@@ -259,8 +259,7 @@ impl<S: Scalar> Kernel<S> for Tiles<'_, S> {
     unsafe fn run<V: Vector<Elem = S>>(self) {
         let whole = 0..self.steps.len();
         let all = std::slice::from_ref(&whole);
-        let classes = self.classes.unwrap_or(&[]);
-        let spots = || self.spots.iter().chain(classes.iter().flat_map(|class| &class.spots));
+        let spots = || self.spots.iter().chain(self.classes.iter().flat_map(|class| &class.spots));
         let last = spots().map(|s| s.from).max().unwrap_or(0);
         let reach = last + self.steps.iter().max().unwrap_or(&0) + self.width.min(V::LANES);
         let empty = spots().next().is_none() || self.steps.is_empty();
@@ -277,7 +276,7 @@ impl<S: Scalar> Kernel<S> for Tiles<'_, S> {
                 }
                 continue;
             }
-            let classes = classes.iter().map(|class| (&class.spots[..], &class.steps[..]));
+            let classes = self.classes.iter().map(|class| (&class.spots[..], &class.steps[..]));
             for (spots, steps) in classes.chain([(self.spots, all)]) {
                 tiles! { self, V, false, weights, spots, steps, block:
                     1 => 8 4 2 1;
